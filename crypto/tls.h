@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* TLS over memory: context, connection, and who the peer is. The only door to wolfSSL's SSL layer.
+ * No socket is touched here: the caller puts received bytes in and takes bytes to send out. */
+#ifndef CRYPTO_TLS_H
+#define CRYPTO_TLS_H
+
+#include "base/err.h"
+#include "base/identity.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define TLS_RECORD_MAX 16384u       /* plain bytes in one record */
+#define TLS_RECORD_OVERHEAD 64u     /* at most this many more bytes on the wire, per record */
+#define TLS_FLIGHT_MAX 65536u       /* room that tls_accept needs in io->out */
+
+/* Once, before threads start: library, allocators (base/pool). */
+enum err tls_init(void) MUST_CHECK;
+void tls_cleanup(void);
+
+struct tls_options {
+	const char *cafile, *capath;    /* PEM; at least one */
+	const char *certfile, *keyfile; /* PEM; chain in certfile */
+	const char *crlfile;            /* PEM, may hold several; NULL: revocation is not checked */
+	const char *ciphers;            /* TLS 1.2 list, NULL: default (ECDHE with AES-GCM or ChaCha20 only) */
+	const char *ciphers_tls13;      /* NULL: default */
+	bool tls12;                     /* also accept 1.2; 1.3 always */
+};
+
+/* A server context that requires and verifies a client certificate; shared by all loops, immutable, refcounted.
+ * On failure NULL, and error (error_len bytes) says which file and why, NUL-terminated. */
+struct tls_ctx *tls_ctx_new(const struct tls_options *o, char *error, size_t error_len) MUST_CHECK;
+struct tls_ctx *tls_ctx_ref(struct tls_ctx *ctx);
+void tls_ctx_unref(struct tls_ctx *ctx);
+
+/* Where a call reads ciphertext from and appends ciphertext to: the loop's buffers. */
+struct tls_io {
+	const uint8_t *in;   /* unread ciphertext; the call advances in and shrinks in_len */
+	size_t in_len;
+	uint8_t *out;        /* appended at out + out_len */
+	size_t out_len, out_cap;
+};
+
+/* Why a handshake or connection failed: one clear cause for the log. */
+enum tls_cause {
+	TLS_CAUSE_NONE = 0,
+	TLS_CAUSE_EXPIRED, TLS_CAUSE_NOT_YET_VALID, TLS_CAUSE_UNKNOWN_CA, TLS_CAUSE_NO_CERTIFICATE, TLS_CAUSE_WRONG_EKU,
+	TLS_CAUSE_BAD_CN, TLS_CAUSE_REVOKED, TLS_CAUSE_CRL_MISSING, TLS_CAUSE_BAD_CERTIFICATE, TLS_CAUSE_PLAINTEXT,
+	TLS_CAUSE_VERSION, TLS_CAUSE_CIPHER, TLS_CAUSE_PEER_ALERT, TLS_CAUSE_NOMEM, TLS_CAUSE_PROTOCOL,
+};
+/* A sentence such as "certificate expired"; never NULL. */
+const char *tls_cause_text(enum tls_cause c);
+
+enum tls_status {
+	TLS_DONE = 0,
+	TLS_WANT_READ,  /* io->in is used up */
+	TLS_CLOSED,     /* the peer sent close_notify */
+	TLS_FAILED,     /* tls_conn_cause tells; io->out may hold an alert to send */
+};
+
+struct tls_conn; /* moves between threads with its connection; one thread at a time */
+
+struct tls_conn *tls_conn_new(struct tls_ctx *ctx) MUST_CHECK; /* NULL when out of memory; keeps a reference to ctx */
+void tls_conn_free(struct tls_conn *c);
+
+/* One step of the handshake with what io->in holds. TLS_DONE: complete, tls_conn_identity is set. io->out needs TLS_FLIGHT_MAX free. */
+enum tls_status tls_accept(struct tls_conn *c, struct tls_io *io) MUST_CHECK;
+/* Decrypts into buf (cap >= TLS_RECORD_MAX) until io->in is used up or less than TLS_RECORD_MAX of cap is left; *len bytes were written, whatever
+ * is returned. TLS_DONE: buf is full, call again; TLS_WANT_READ: all consumed. */
+enum tls_status tls_read(struct tls_conn *c, struct tls_io *io, uint8_t *buf, size_t cap, size_t *len) MUST_CHECK;
+/* Encrypts all of buf as ceil(len / 16 KiB) records into io->out, which must have room (len + TLS_RECORD_OVERHEAD a record).
+ * TLS_DONE or TLS_FAILED. */
+enum tls_status tls_write(struct tls_conn *c, struct tls_io *io, const uint8_t *buf, size_t len) MUST_CHECK;
+/* Appends a close_notify, if the connection is up. */
+void tls_close(struct tls_conn *c, struct tls_io *io);
+
+enum tls_cause tls_conn_cause(const struct tls_conn *c);
+/* A detail for the log ("wolfSSL -155", the bad CN's escaped text …) or "". */
+const char *tls_conn_detail(const struct tls_conn *c);
+/* The verified peer; borrowed; NULL before TLS_DONE of tls_accept. */
+struct identity *tls_conn_identity(const struct tls_conn *c);
+const char *tls_conn_version(const struct tls_conn *c); /* "TLSv1.3" */
+const char *tls_conn_cipher(const struct tls_conn *c);
+
+#endif

@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* One loop's memory from topic to match result; an entry is dropped when trie_generation has moved. Owner loop. */
+#ifndef TOPICS_MATCH_CACHE_H
+#define TOPICS_MATCH_CACHE_H
+
+#include "topics/trie.h"
+
+struct match_cache;
+
+/* entries: power of two; bounded memory, direct-mapped or small-set associative, keyed hash. */
+struct match_cache *match_cache_new(struct trie *t, unsigned entries) MUST_CHECK;
+void match_cache_free(struct match_cache *c);
+
+/* The match of topic, borrowed until the next call (match_ref it to keep); NULL when out of memory. The common case is one hash, one
+ * compare and one generation check; a repeat of the last topic skips the hash. */
+struct match *match_cache_get(struct match_cache *c, const uint8_t *topic, size_t len) MUST_CHECK;
+
+struct match_cache_stats { uint64_t hits, misses; };
+void match_cache_stats(const struct match_cache *c, struct match_cache_stats *out);
+
+#endif
