@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# sealmq. `make run` and `make test` install what they need; `make` alone only builds.
+#
+#   MODE=release|debug|asan|tsan   what to build, under build/<mode>/ (default release)
+#   V=1 shows commands   WERROR=1 makes warnings errors   CFLAGS, LDFLAGS are appended   WOLFSSL_PREFIX=dir uses another wolfSSL
+MODE ?= release
+O := build/$(MODE)
+WOLFSSL_PREFIX ?= build/wolfssl
+PREFIX ?= /usr/local
+Q := $(if $(filter 1,$(V)),,@)
+say = @$(if $(filter 1,$(V)),:,printf '  %-5s %s\n' $(1) $(2))
+# The scripts' names, and what they call, are stable; the shell is the system's sh.
+RUN_UNIT := scripts/run-unit.sh
+RUN_PYTEST := scripts/run-pytest.sh
+
+# ---- what is built: a folder that does not exist yet is an empty one
+FOLDERS := base mqtt topics crypto conf store broker
+SRC := $(filter-out broker/main.c,$(wildcard $(FOLDERS:=/*.c)))
+MAIN := $(wildcard broker/main.c)
+TESTS := $(wildcard $(patsubst %,tests/unit/%/test_*.c,$(FOLDERS) client))
+LIB := $(O)/libsealmq-internal.a
+OBJ := $(SRC:%.c=$(O)/%.o)
+PROG := $(MAIN:broker/main.c=$(O)/sealmqd)
+TEST_PROGS := $(TESTS:%.c=$(O)/%)
+
+# ---- flags (the user's come last)
+WARN := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wsign-conversion -Wstrict-prototypes -Wmissing-prototypes -Wvla \
+	-Wformat=2 -Wundef -Wcast-qual -Wpointer-arith -Wwrite-strings -Wimplicit-fallthrough -Wnull-dereference -fno-common \
+	$(if $(filter 1,$(WERROR)),-Werror)
+HARDEN := -fstack-protector-strong -fstack-clash-protection -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=3 \
+	$(if $(filter x86_64,$(shell uname -m)),-fcf-protection=full)
+# gcc's -Wnull-dereference reports the branches that the sanitizers themselves insert.
+SAN := -O1 -fno-omit-frame-pointer -Wno-null-dereference
+MODE_release := -O2 -DNDEBUG $(HARDEN)
+MODE_debug := -O1 $(HARDEN)
+MODE_asan := $(SAN) -fsanitize=address,undefined -fno-sanitize-recover=undefined
+MODE_tsan := $(SAN) -fsanitize=thread
+ifeq ($(MODE_$(MODE)),)
+$(error MODE=$(MODE): expected release, debug, asan or tsan)
+endif
+MACHINE_FLAGS := -std=c11 -g -fPIE $(MODE_$(MODE))
+ALL_CFLAGS := $(MACHINE_FLAGS) $(WARN) -D_GNU_SOURCE -I. -isystem $(WOLFSSL_PREFIX)/include $(CFLAGS)
+ALL_LDFLAGS := -pie -Wl,-z,relro,-z,now,-z,noexecstack -Wl,--as-needed $(LDFLAGS)
+LIBS := -L$(WOLFSSL_PREFIX)/lib -lwolfssl -lev -llmdb -lcjson -lpthread -lm $(LDLIBS)
+
+.PHONY: all run test unit script-tests e2e check asan tsan lint layers install clean deps-run deps-test FORCE
+.DELETE_ON_ERROR:
+.SECONDARY:
+all: $(LIB) $(PROG) $(if $(PROG),link)
+
+# build/sealmqd is the program last asked for.
+.PHONY: link
+link: $(PROG)
+	$(Q)ln -sfn $(MODE)/sealmqd build/sealmqd
+
+$(O)/sealmqd: $(O)/broker/main.o $(LIB)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $^ $(LIBS)
+
+$(LIB): $(OBJ)
+	$(call say,AR,$@)
+	$(Q)mkdir -p $(@D); rm -f $@; ar rcs $@ $^
+
+$(O)/%.o: %.c $(O)/.flags | wolfssl
+	$(call say,CC,$<)
+	$(Q)mkdir -p $(@D); $(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+
+# Check's macros are not written for these warnings' strictest reading, but its header is a system header: they hold.
+$(O)/tests/%: $(O)/tests/%.o $(LIB)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $^ $$(pkg-config --libs check) $(LIBS)
+
+# Other flags, other objects.
+$(O)/.flags: FORCE
+	@mkdir -p $(@D); echo '$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS)' | cmp -s - $@ || echo '$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS)' >$@
+
+# A wolfSSL given by WOLFSSL_PREFIX is taken as it is.
+.PHONY: wolfssl
+wolfssl:
+ifeq ($(WOLFSSL_PREFIX),build/wolfssl)
+	$(Q)scripts/build-wolfssl.sh $(WOLFSSL_PREFIX)
+endif
+
+# ---- running and testing
+deps-run:
+	$(Q)scripts/install-deps.sh build
+deps-test:
+	$(Q)scripts/install-deps.sh build test
+run: deps-run
+	$(Q)$(MAKE) --no-print-directory all
+	$(Q)scripts/run.sh
+
+# The recipes' order matters (install, then build), hence the second make.
+test: deps-test
+	$(Q)$(MAKE) --no-print-directory check
+# Every kind runs even when one before it failed.
+check: all $(TEST_PROGS)
+	$(Q)rc=0; for t in unit script-tests e2e; do $(MAKE) --no-print-directory $$t || rc=1; done; exit $$rc
+unit: $(TEST_PROGS)
+	$(Q)$(RUN_UNIT) $(MODE) $(TEST_PROGS)
+script-tests:
+	$(Q)$(RUN_PYTEST) $(MODE) tests/scripts
+e2e: $(PROG) $(if $(wildcard tests/e2e/node/package.json),build/node/.stamp)
+	$(Q)$(RUN_PYTEST) $(MODE) tests/e2e
+
+build/node/.stamp: $(wildcard tests/e2e/node/package*.json)
+	$(call say,NPM,$(@D))
+	$(Q)rm -rf $(@D); mkdir -p $(@D); cp $^ $(@D); cd $(@D) && npm ci --silent --no-audit --no-fund </dev/null && touch .stamp
+
+asan tsan:
+	$(Q)rc=0; for t in unit e2e; do $(MAKE) --no-print-directory MODE=$@ $$t || rc=1; done; exit $$rc
+
+lint: layers
+	$(Q)scripts/install-deps.sh build test lint
+	$(Q)scripts/lint.sh
+layers:
+	$(Q)scripts/check-layers.sh
+
+# ---- the rest
+install: all
+	install -d $(DESTDIR)$(PREFIX)/sbin
+	install -m 755 $(O)/sealmqd $(DESTDIR)$(PREFIX)/sbin/sealmqd
+
+clean:
+	$(Q)rm -rf build/release build/debug build/asan build/tsan build/lint build/sealmqd
+
+-include $(OBJ:.o=.d) $(O)/broker/main.d $(TEST_PROGS:=.d)

@@ -1,0 +1,174 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-3.0-or-later
+# build-wolfssl.sh [prefix] - put a static, tuned wolfSSL under prefix (default: build/wolfssl).
+#
+# Debian's own binary has neither AES-NI nor SP assembly, and its version in Debian 12 lacks fixes; so the source package
+# of Debian 13 is built, with the flags this project was measured with. No server is named here: the machine's own
+# apt sources are copied to a private apt directory with the suite changed, and the system's apt is not touched.
+# apt checks the suite's signature; the upstream tarball is pinned below besides. A second run does nothing.
+# Where the source cannot be had, Debian's libwolfssl-dev is linked instead, with a warning.
+set -eu
+umask 022
+
+version=5.7.2
+orig_sha256=0f2ed82e345b833242705bbc4b08a2a2037a33f7bf9c610efae6464f6b10e305
+suite=trixie
+
+say() { echo "build-wolfssl: $*"; }
+die() { echo "build-wolfssl: error: $*" >&2; exit 1; }
+
+# What Debian 12 changed is kept out of the way: only these reach the compiler.
+common_flags="--disable-shared --enable-static --disable-examples --disable-crypttests --enable-sp --enable-sp-asm
+ --enable-sp-math-all --disable-oldtls --enable-tls13 --disable-session-ticket --enable-crl --enable-keygen --enable-certgen
+ --enable-certext --enable-curve25519 --enable-ed25519 --enable-aesgcm=small --disable-dh --enable-aeskeywrap --enable-x963kdf"
+extra_cflags="-DWOLFSSL_FPKI -DWOLFSSL_ALWAYS_VERIFY_CB -DNO_SESSION_CACHE"
+machine=$(uname -m)
+case $machine in
+x86_64) asm_flags="--enable-intelasm --enable-aesni" ;;
+aarch64) asm_flags="--enable-armasm" ;;
+*) asm_flags="" ;;
+esac
+
+root=$(cd "$(dirname "$0")/.." && pwd)
+prefix=${1:-$root/build/wolfssl}
+mkdir -p "$(dirname "$prefix")"
+prefix=$(cd "$(dirname "$prefix")" && pwd)/$(basename "$prefix")
+stamp=$prefix/.built
+key=$(printf '%s\n' "$version $orig_sha256 $machine $asm_flags $common_flags $extra_cflags" | sha256sum | cut -d' ' -f1)
+
+if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$key" ]; then
+    exit 0
+fi
+
+missing=
+for tool in autoreconf automake libtoolize make gcc apt-get dpkg-source patch xz; do
+    command -v $tool >/dev/null 2>&1 || missing="$missing $tool"
+done
+work=$(mktemp -d "${TMPDIR:-/tmp}/build-wolfssl.XXXXXX")
+trap 'rm -rf "$work"' EXIT
+trap 'exit 129' HUP
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+# The machine's own entry for its release, again as source entry for $suite; the security suite likewise. An entry's
+# options (signed-by, arch) stay, except that nothing is trusted without a signature.
+private_sources() {
+    . /etc/os-release
+    release=${VERSION_CODENAME:?}
+    mkdir -p "$work/sources" "$work/lists/partial" "$work/cache/archives/partial"
+    for file in /etc/apt/sources.list /etc/apt/sources.list.d/*.list; do
+        [ -r "$file" ] || continue
+        awk -v from="$release" -v to="$suite" '
+            $1 != "deb" { next }
+            {
+                opt = ""; i = 2
+                if ($2 ~ /^\[/) {
+                    for (; i <= NF; i++) {
+                        word = $i; end = word ~ /\]$/; gsub(/[][]/, "", word)
+                        if (word != "" && word !~ /^(trusted|allow-insecure|arch)=/) opt = opt " " word
+                        if (end) { i++; break }
+                    }
+                }
+                uri = $i; dist = $(i + 1); main = 0
+                for (j = i + 2; j <= NF && $j !~ /^#/; j++) if ($j == "main") main = 1
+                if (!main || !(dist == from || dist == "stable" || dist == "oldstable" || dist == from "-security")) next
+                print "deb-src" (opt == "" ? "" : " [" opt " ]"), uri, (dist ~ /-security$/ ? to "-security" : to), "main"
+            }' "$file" >>"$work/sources/private.list"
+    done
+    n=0
+    for file in /etc/apt/sources.list.d/*.sources; do
+        [ -r "$file" ] || continue
+        n=$((n + 1))
+        # Paragraph mode would lose a blank line made of spaces: normalise first. Comments may stand inside a stanza.
+        sed -e '/^#/d' -e 's/^[[:space:]]*$//' "$file" | awk -v from="$release" -v to="$suite" '
+            function flush_stanza(   a, n, i, out) {
+                out = ""
+                n = split(suites, a, " ")
+                for (i = 1; i <= n; i++) {
+                    if (a[i] == from || a[i] == "stable" || a[i] == "oldstable") out = out " " to
+                    if (a[i] == from "-security") out = out " " to "-security"
+                }
+                if (deb && enabled && main && out != "") print "Types: deb-src\nURIs:" uris "\nSuites:" out "\nComponents: main\n" rest
+                deb = main = 0; enabled = 1; suites = uris = rest = ""; field = ""
+            }
+            BEGIN { enabled = 1 }
+            /^$/ { flush_stanza(); next }
+            /^[^ \t]/ { field = tolower($0); sub(/:.*/, "", field); value = $0; sub(/^[^:]*:/, "", value) }
+            /^[ \t]/ { value = $0 }
+            field == "types" { if ((" " value " ") ~ / deb /) deb = 1; next }
+            field == "suites" { suites = suites " " value; next }
+            field == "uris" { uris = uris " " value; next }
+            field == "components" { if ((" " value " ") ~ / main /) main = 1; next }
+            field == "enabled" { if (tolower(value) ~ /no|false|0/) enabled = 0; next }
+            field == "signed-by" { rest = rest $0 "\n"; next }
+            END { flush_stanza() }' >"$work/sources/private$n.sources"
+    done
+    find "$work/sources" -type f -size 0 -delete
+    [ -n "$(ls "$work/sources")" ]
+}
+
+private_apt() {
+    # As root apt would drop to a user that may not be allowed to enter this directory.
+    apt-get -q -o APT::Sandbox::User=root -o Dir::Etc::sourcelist=/dev/null -o Dir::Etc::sourceparts="$work/sources" \
+        -o Dir::State::lists="$work/lists" -o Dir::Cache="$work/cache" -o APT::Get::AllowUnauthenticated=false \
+        -o Acquire::AllowInsecureRepositories=false -o Acquire::AllowWeakRepositories=false \
+        -o Acquire::AllowDowngradeToInsecureRepositories=false -o Acquire::Retries=3 \
+        -o Acquire::IndexTargets::deb::Packages::DefaultEnabled=false -o APT::Update::Post-Invoke::= -o DPkg::Post-Invoke::= "$@"
+}
+
+# Leaves the unpacked source in $work/src; says why when it cannot.
+fetch_source() {
+    [ -z "$missing" ] || { why="not installed:$missing (scripts/install-deps.sh build installs them)"; return 1; }
+    private_sources || { why="no Debian entry among the machine's apt sources"; return 1; }
+    say "fetching the source package of wolfSSL $version from Debian's suite $suite"
+    # One unreachable entry of several is no reason to stop: what counts is whether the source arrives.
+    private_apt update >"$work/update.log" 2>&1 || true
+    (cd "$work" && private_apt source --only-source --download-only "wolfssl" >source.log 2>&1) || {
+        why="apt-get source failed: $(grep -hE '^[EW]:' "$work/update.log" "$work/source.log" | head -n 3 | tr '\n' ' ')"
+        return 1
+    }
+    orig=$(cd "$work" && ls wolfssl_"$version"*.orig.tar.* 2>/dev/null | grep -v '\.asc$' | head -n 1)
+    [ -n "$orig" ] || { why="the suite $suite has another version than $version: $(cd "$work" && echo wolfssl_*.dsc)"; return 1; }
+    # A mismatch is not a reason to fall back: something is wrong, and the user has to know.
+    echo "$orig_sha256  $work/$orig" | sha256sum -c --status - || die "$orig is not the pinned tarball (SHA-256 differs)"
+    (cd "$work" && dpkg-source --no-check -x wolfssl_*.dsc src >unpack.log 2>&1) || { why="unpacking failed: $(tail -n 1 "$work/unpack.log")"; return 1; }
+}
+
+step() {
+    "$@" >>"$work/build.log" 2>&1 || {
+        tail -n 25 "$work/build.log" >&2
+        die "'$1' failed; its last lines are above"
+    }
+}
+
+fall_back() {
+    echo "build-wolfssl: WARNING: $why" >&2
+    echo "build-wolfssl: WARNING: linking the system's libwolfssl instead: slower, more memory, and older than $version" >&2
+    [ -f /usr/include/wolfssl/options.h ] || sh "$root/scripts/install-deps.sh" wolfssl ||
+        die "no libwolfssl-dev either; give another build with WOLFSSL_PREFIX=..."
+    lib=$(gcc -print-file-name=libwolfssl.so)
+    [ -e "$lib" ] || die "libwolfssl.so not found"
+    rm -rf "$prefix"
+    mkdir -p "$prefix/include" "$prefix/lib"
+    ln -s /usr/include/wolfssl "$prefix/include/wolfssl"
+    ln -s "$lib" "$prefix/lib/libwolfssl.so"
+    # No stamp: the next run tries again, unless the user removes the reason.
+}
+
+if ! fetch_source; then
+    fall_back
+    exit 0
+fi
+say "building wolfSSL $version ($machine), about a minute"
+cd "$work/src"
+step autoreconf -fi
+# The user's flags for this project are not meant for this library.
+unset CFLAGS CPPFLAGS LDFLAGS MAKEFLAGS MFLAGS MAKELEVEL 2>/dev/null || true
+# shellcheck disable=SC2086
+step ./configure --prefix="$work/out" $common_flags $asm_flags C_EXTRA_FLAGS="$extra_cflags"
+step make -j2 install
+rm -rf "$work/out/share" "$work/out/bin" "$work/out/lib/pkgconfig" "$work/out"/lib/*.la
+# Whole or not at all: built beside, moved in one step.
+printf '%s\n' "$key" >"$work/out/.built"
+rm -rf "$prefix.new" && cp -R "$work/out" "$prefix.new" && rm -rf "$prefix" && mv "$prefix.new" "$prefix"
+say "wolfSSL $version is in $prefix"
