@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* The configuration: mosquitto's dialect, parsed into one immutable struct. No I/O but reading the file(s). */
+#ifndef CONF_CONF_H
+#define CONF_CONF_H
+
+#include "base/err.h"
+#include "base/log.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+struct conf_listener {
+	uint16_t port;
+	char *address;                /* NULL: all, IPv4 and IPv6 */
+	int family;                   /* 0: both, 4, 6 (socket_domain) */
+	bool plaintext;               /* no certfile; only on loopback, with allow_plaintext_loopback */
+	char *cafile, *capath, *certfile, *keyfile, *crlfile;
+	char *ciphers, *ciphers_tls13;
+	bool tls12;                   /* tls_version tlsv1.2 (default: 1.2 and 1.3); tlsv1.3: 1.3 alone */
+	bool require_matching_username;
+	uint32_t max_connections;     /* 0: no limit of its own */
+	unsigned line;                /* where it was declared, for messages */
+};
+
+enum conf_store { CONF_STORE_LMDB, CONF_STORE_MEMORY };
+enum conf_durability { CONF_STRICT, CONF_RELAXED, CONF_OFF };
+enum conf_queue_full { CONF_QUEUE_END_SESSION, CONF_QUEUE_REJECT, CONF_QUEUE_DROP_OLDEST };
+
+struct conf {
+	char *path;                           /* the file it came from; NULL: none */
+	struct conf_listener *listeners;
+	size_t n_listeners;
+
+	/* limits */
+	uint32_t max_connections;             /* default 100,000 (mosquitto: -1, unlimited, is accepted as that) */
+	uint32_t max_inflight_messages;       /* default 100; 0: 65,535 */
+	uint32_t max_queued_messages;         /* per session; default 1,000,000; 0: no limit */
+	uint64_t max_queued_bytes;            /* per session; default 1 GiB */
+	uint64_t max_queued_memory;           /* of it, in memory, per session; default 64 MiB */
+	uint32_t max_packet_size;             /* bytes; default 16 MiB */
+	uint32_t max_connect_packet_size;     /* bytes before CONNECT; default 128 KiB */
+	uint32_t max_keepalive_s;             /* default 65,535 */
+	uint32_t max_topic_levels;            /* default 200 */
+	uint64_t max_retained_messages;       /* 0: no limit */
+	uint32_t max_subscriptions_per_client;/* default 0: no limit */
+	uint64_t persistent_client_expiration_s; /* 0: never; mosquitto's 14d, 2w, 1h, 3m, 1y forms */
+	uint32_t handshake_timeout_s;         /* TLS handshake and CONNECT together; default 10 */
+	enum conf_queue_full queue_full;
+	uint32_t publish_wait_s;              /* default 30 */
+	uint32_t will_grace_s;                /* default 30 */
+
+	/* behaviour */
+	bool allow_plaintext_loopback, wills_at_shutdown, retain_available, allow_zero_length_clientid, set_tcp_nodelay;
+	char *auto_id_prefix;                 /* default "auto-" */
+	uint32_t sys_interval_s;              /* default 10; 0: no $SYS */
+	uint32_t threads;                     /* loops; 0: chosen at start */
+	uint32_t busy_delay_us;               /* sleep before the next poll after a turn of 8 messages or more; default 150 */
+
+	/* store */
+	enum conf_store store;
+	uint32_t store_memory_delay_ms;       /* for tests */
+	char *store_dir;                      /* default /var/lib/sealmq (persistence_location) */
+	char *master_key_file;
+	uint64_t store_max_size;              /* bytes */
+	enum conf_durability durability;
+	uint32_t sync_interval_ms;            /* durability relaxed */
+
+	/* process */
+	char *user;                           /* NULL: stay; default for root: "sealmq" if it exists, else "nobody" is NOT assumed: a warning */
+	char *pid_file;
+	struct log_conf log;
+	char *log_file;                       /* owns log.file */
+	char *acl_file;
+};
+
+/* Reads path (NULL: defaults alone: a TLS listener on 8883 with certs/…). Every problem is printed to errors as
+ * "FILE:LINE: KEY: what is wrong, what was expected"; warnings likewise with "warning:". Returns NULL when there was an error; all
+ * are reported, not just the first. port > 0 replaces the first listener's (-p). */
+struct conf *conf_load(const char *path, FILE *errors) MUST_CHECK;
+void conf_free(struct conf *c);
+
+#endif
