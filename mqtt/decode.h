@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
 /* Decoders: bytes to views, strictly. Any thread.
  *
  * mqtt_decode_frame reads the fixed header; once frame.remaining_len bytes of body are there too, one body decoder is
@@ -18,10 +19,10 @@
 #include "mqtt/utf8.h"
 
 struct mqtt_frame {
-    uint8_t type;           /* enum mqtt_type */
-    uint8_t flags;          /* the low four bits of the first byte */
-    uint8_t header_len;     /* bytes of fixed header, 2 to 5 */
-    uint32_t remaining_len; /* bytes of body behind it */
+	uint8_t type;           /* enum mqtt_type */
+	uint8_t flags;          /* the low four bits of the first byte */
+	uint8_t header_len;     /* bytes of fixed header, 2 to 5 */
+	uint32_t remaining_len; /* bytes of body behind it */
 };
 
 /* Decode the fixed header at the start of buf (len bytes, possibly less than a packet or empty).
@@ -32,28 +33,28 @@ struct mqtt_frame {
  * four bytes [MQTT 2.2.3] or one that the type cannot have. Both directions' types are accepted: who may send which
  * is the caller's to check, as is a limit on size. */
 MQTT_MUST_CHECK enum mqtt_reason mqtt_decode_frame(enum mqtt_version version, const uint8_t *buf, size_t len,
-                                                   struct mqtt_frame *out);
+												   struct mqtt_frame *out);
 
 /* Bytes of the whole packet. */
 static inline size_t mqtt_frame_size(const struct mqtt_frame *frame)
 {
-    return (size_t)frame->header_len + frame->remaining_len;
+	return (size_t)frame->header_len + frame->remaining_len;
 }
 
 struct mqtt_connect {
-    enum mqtt_version version;
-    bool clean_session;
-    bool has_will; /* else will_* are zero and empty */
-    bool will_retain;
-    bool has_user; /* present, possibly empty */
-    bool has_password;
-    uint8_t will_qos;
-    uint16_t keepalive_s; /* 0: none */
-    struct mqtt_bytes client_id; /* may be empty: the server then assigns one [MQTT-3.1.3-6] */
-    struct mqtt_bytes will_topic;
-    struct mqtt_bytes will_payload;
-    struct mqtt_bytes user;
-    struct mqtt_bytes password;
+	enum mqtt_version version;
+	bool clean_session;
+	bool has_will; /* else will_* are zero and empty */
+	bool will_retain;
+	bool has_user; /* present, possibly empty */
+	bool has_password;
+	uint8_t will_qos;
+	uint16_t keepalive_s; /* 0: none */
+	struct mqtt_bytes client_id; /* may be empty: the server then assigns one [MQTT-3.1.3-6] */
+	struct mqtt_bytes will_topic;
+	struct mqtt_bytes will_payload;
+	struct mqtt_bytes user;
+	struct mqtt_bytes password;
 };
 
 /* Decode CONNECT's body. The errors that a CONNACK answers (mqtt_encode_connack) before the connection closes:
@@ -68,48 +69,48 @@ struct mqtt_connect {
 MQTT_MUST_CHECK enum mqtt_reason mqtt_decode_connect(const uint8_t *body, size_t len, struct mqtt_connect *out);
 
 struct mqtt_publish {
-    bool dup;
-    bool retain;
-    uint8_t qos;
-    uint16_t packet_id; /* 0 when qos is 0 */
-    struct mqtt_bytes topic;
-    struct mqtt_bytes payload;
+	bool dup;
+	bool retain;
+	uint8_t qos;
+	uint16_t packet_id; /* 0 when qos is 0 */
+	struct mqtt_bytes topic;
+	struct mqtt_bytes payload;
 };
 
 /* Decode PUBLISH's body; flags are the frame's. MQTT_MALFORMED, or MQTT_TOPIC_NAME_INVALID when the topic is empty
  * [MQTT-4.7.3-1] or has a wildcard [MQTT-3.3.2-2]. A packet identifier is there only with QoS 1 and 2, and never 0
  * [MQTT-2.3.1-1]. */
 MQTT_MUST_CHECK enum mqtt_reason mqtt_decode_publish(enum mqtt_version version, uint8_t flags, const uint8_t *body,
-                                                     size_t len, struct mqtt_publish *out);
+													 size_t len, struct mqtt_publish *out);
 
 struct mqtt_ack {
-    uint16_t packet_id; /* never 0 */
+	uint16_t packet_id; /* never 0 */
 };
 
 /* Decode the body of PUBACK, PUBREC, PUBREL or PUBCOMP (and UNSUBACK, which has the same form). */
 MQTT_MUST_CHECK enum mqtt_reason mqtt_decode_ack(enum mqtt_version version, const uint8_t *body, size_t len,
-                                                 struct mqtt_ack *out);
+												 struct mqtt_ack *out);
 
 struct mqtt_filter {
-    struct mqtt_bytes filter;
-    uint8_t options; /* QoS in bits 0-1; the rest is MQTT 5's and 0 before */
+	struct mqtt_bytes filter;
+	uint8_t options; /* QoS in bits 0-1; the rest is MQTT 5's and 0 before */
 };
 
 struct mqtt_subscribe {
-    uint16_t packet_id;       /* never 0 */
-    uint32_t count;           /* filters in all, at least 1 */
-    const uint8_t *next, *end; /* mqtt_next_filter's place in the body */
+	uint16_t packet_id;       /* never 0 */
+	uint32_t count;           /* filters in all, at least 1 */
+	const uint8_t *next, *end; /* mqtt_next_filter's place in the body */
 };
 
 /* Decode SUBSCRIBE's body and check all of it: packet identifier not 0 [MQTT-2.3.1-1], at least one filter
  * [MQTT-3.8.3-3], each valid UTF-8 [MQTT-3.8.3-1] with a QoS of 0 to 2 and no reserved bit [MQTT-3.8.3-4]. MQTT_MALFORMED,
  * or MQTT_TOPIC_FILTER_INVALID when a filter is empty or misplaces a wildcard. */
 MQTT_MUST_CHECK enum mqtt_reason mqtt_decode_subscribe(enum mqtt_version version, const uint8_t *body, size_t len,
-                                                       struct mqtt_subscribe *out);
+													   struct mqtt_subscribe *out);
 
 /* The same for UNSUBSCRIBE [MQTT-3.10.3-1, MQTT-3.10.3-2], whose filters have no options byte. */
 MQTT_MUST_CHECK enum mqtt_reason mqtt_decode_unsubscribe(enum mqtt_version version, const uint8_t *body, size_t len,
-                                                         struct mqtt_subscribe *out);
+														 struct mqtt_subscribe *out);
 
 /* The next filter of a decoded SUBSCRIBE (with_options) or UNSUBSCRIBE (without), in the packet's order; false at the
  * end. Copy *it to walk the list again. */

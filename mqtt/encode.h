@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
 /* Encoders: into memory of the caller's, which is large enough as said at each; they return the bytes written.
  * Any thread. version is MQTT_V31 or MQTT_V311. */
 #ifndef MQTT_ENCODE_H
@@ -27,7 +28,7 @@ size_t mqtt_publish_size(enum mqtt_version version, size_t topic_len, uint8_t qo
  * packet_id not 0 when qos > 0 [MQTT-2.3.1-1] and ignored when qos is 0 [MQTT-2.3.1-5], where dup is written as 0
  * [MQTT-3.3.1-2]. */
 size_t mqtt_encode_publish_head(uint8_t *out, enum mqtt_version version, bool dup, uint8_t qos, bool retain,
-                                struct mqtt_bytes topic, uint16_t packet_id, size_t payload_len);
+								struct mqtt_bytes topic, uint16_t packet_id, size_t payload_len);
 
 /* The CONNACK return code of 3.1.1 and 3.1, 0 to 5 [MQTT 3.2.2.3], for a reason; MQTT_CONNACK_NONE when none fits. */
 uint8_t mqtt_connack_code(enum mqtt_reason reason);

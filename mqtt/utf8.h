@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
 /* UTF-8 strings, topic names and topic filters as MQTT writes them: is this one well formed? Any thread. */
 #ifndef MQTT_UTF8_H
 #define MQTT_UTF8_H
