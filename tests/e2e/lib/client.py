@@ -134,6 +134,16 @@ class RawClient:
             self._in.write(data)
         return data
 
+    def tcp_until_close(self, timeout=None):
+        """Everything that comes below TLS until the broker closes."""
+        deadline = time.monotonic() + (timeout or TIMEOUT_S)
+        data = b""
+        try:
+            while True:
+                data += self._read_tcp(deadline)
+        except Closed:
+            return data
+
     def _read(self, deadline):
         """Some application bytes, waiting until deadline."""
         while True:
