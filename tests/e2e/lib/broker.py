@@ -48,7 +48,7 @@ def listener_keys(pki):
             "use_identity_as_username": "true"}
 
 
-DEFAULTS = {"allow_anonymous": "false", "max_inflight_messages": 20, "max_queued_messages": 10000, "sys_interval": 1,
+DEFAULTS = {**({"set_tcp_nodelay": "true"} if env.MOSQUITTO else {}), "allow_anonymous": "false", "max_inflight_messages": 20, "max_queued_messages": 10000, "sys_interval": 1,
             "log_type": "all", "store": "memory", "store_memory_delay_ms": 0, "threads": env.THREADS}
 
 

@@ -1,0 +1,105 @@
+"""`$SYS/broker/…`, with mosquitto's names."""
+import pytest
+
+from lib import packets as p
+
+STORES = (0,)
+
+NUMBERS = ["clients/total", "clients/connected", "clients/disconnected", "clients/active", "clients/inactive", "clients/maximum",
+           "messages/received", "messages/sent", "messages/stored", "subscriptions/count", "retained messages/count",
+           "publish/messages/received", "publish/messages/sent", "publish/messages/dropped", "publish/bytes/received",
+           "publish/bytes/sent", "bytes/received", "bytes/sent", "store/messages/count", "store/messages/bytes"]
+LOADS = ["messages/received", "messages/sent", "publish/received", "publish/sent", "bytes/received", "bytes/sent", "sockets", "connections"]
+
+
+def values(c, topics):
+    """The next value of each topic."""
+    got = {}
+    while missing := set(topics) - set(got):
+        try:
+            m = c.recv_publish(qos=None)
+        except AssertionError as e:
+            raise AssertionError(f"never came: {sorted(missing)} ({e})") from None
+        got.setdefault(m.topic, m.payload.decode())
+    return got
+
+
+def test_names(connect, name):
+    c = connect()
+    c.subscribe("$SYS/#")
+    c.publish(name, b"x", 1)
+    topics = [f"$SYS/broker/{n}" for n in [*NUMBERS, "version", "uptime"]]
+    got = values(c, topics)
+    for n in NUMBERS:
+        assert got[f"$SYS/broker/{n}"].isdigit(), (n, got[f"$SYS/broker/{n}"])
+    assert got["$SYS/broker/uptime"].endswith(" seconds")
+
+
+def test_load_names(connect):
+    c = connect()
+    c.subscribe("$SYS/broker/load/#")
+    got = values(c, [f"$SYS/broker/load/{n}/{span}" for n in LOADS for span in ("1min", "5min", "15min")])
+    assert all(float(v) >= 0 for v in got.values())
+
+
+def settles(c, topic, wanted):
+    """The topic comes to the wanted value."""
+    for _ in range(12):
+        m = c.recv_publish(topic)
+        if m.payload.decode() == str(wanted):
+            return
+    raise AssertionError(f"{topic} stays at {m.payload}, wanted {wanted}")
+
+
+def test_clients_and_subscriptions_are_counted(start_broker, name):
+    broker = start_broker({"sys_interval": 1})
+    c = broker.client(name)
+    away = broker.client(name + "away", clean=False)
+    away.subscribe((name + "/x", 1), (name + "/y", 1))
+    c.subscribe("$SYS/broker/clients/connected")
+    settles(c, "$SYS/broker/clients/connected", 2)
+    away.disconnect()
+    settles(c, "$SYS/broker/clients/connected", 1)
+    c.unsubscribe("$SYS/broker/clients/connected")
+    c.inbox.clear()
+    for topic, wanted in (("clients/total", 2), ("clients/disconnected", 1), ("subscriptions/count", 3)):
+        c.subscribe(f"$SYS/broker/{topic}")
+        settles(c, f"$SYS/broker/{topic}", wanted)
+        c.unsubscribe(f"$SYS/broker/{topic}")
+        c.inbox.clear()
+    broker.stop()
+
+
+@pytest.mark.sealmqd_only("mosquitto counts its own $SYS messages among the retained")
+def test_retained_messages_are_counted(start_broker, name):
+    broker = start_broker({"sys_interval": 1})
+    c = broker.client(name)
+    topic = "$SYS/broker/retained messages/count"
+    c.subscribe(topic)
+    before = int(c.recv_publish(topic).payload)
+    c.publish(name, b"x", 1, retain=True)
+    settles(c, topic, before + 1)
+    c.publish(name, b"", 1, retain=True)
+    settles(c, topic, before)
+
+
+def test_publish_counters_grow(connect, name):
+    c = connect()
+    topic = "$SYS/broker/publish/messages/received"
+    c.subscribe(topic)
+    first = int(c.recv_publish(topic).payload)
+    for _ in range(10):
+        c.publish(name, b"12345", 1)
+    for _ in range(12):
+        m = c.recv_publish(topic)
+        if int(m.payload) >= first + 10:
+            return
+    pytest.fail("the counter does not follow")
+
+
+def test_values_are_retained(connect):
+    """A subscriber need not wait for the next interval."""
+    c = connect()
+    c.subscribe("$SYS/broker/version")
+    m = c.recv_publish("$SYS/broker/version", retain=True)
+    assert m.payload and m.type == p.PUBLISH
