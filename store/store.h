@@ -19,6 +19,31 @@ struct store;
 /* A session's number: unique among the stored ones, drawn by the broker (store_session_number), < 2^31. */
 typedef uint32_t store_session;
 
+/* What each verb does, and the results besides ERR_OK, ERR_NOMEM, ERR_IO and ERR_FULL (the whole store):
+ *
+ * SESSION_NEW     ERR_EXISTS: the number is in use.
+ * SESSION_STATE   ERR_NOT_FOUND.
+ * SESSION_END     the session, its subscriptions, queue, will, QoS 2 packet identifiers. ERR_OK also if there is none.
+ * SUBSCRIBE       adds or replaces by filter. ERR_NOT_FOUND: no such session.
+ * UNSUBSCRIBE     ERR_OK also if there is no such filter. ERR_NOT_FOUND: no such session.
+ * PUBLISH         all or nothing, in this order: ERR_EXISTS when (publisher, packet_id) is remembered already (it was stored
+ *                 before: answer PUBREC, route to nobody); quotas; then the record id, one queue entry (STORE_QUEUED) per
+ *                 receiver, retained, history, the packet identifier. A receiver whose session ended meanwhile is skipped; so is the
+ *                 packet identifier of a publisher's session that is not stored. A session appears once among the receivers.
+ *                 Quotas (messages of the session not yet acknowledged or released, and their bytes), by queue_full:
+ *                   reject       any receiver over its quota: ERR_FULL, nothing is stored for anybody;
+ *                   drop-oldest  that session's oldest STORE_QUEUED entries go until the new one fits (none left: the new one does);
+ *                   end-session  nothing is stored for that session, session_over_quota is called once, after the commit and before
+ *                                the completion; the others get theirs.
+ * ACKED           the entry goes. ERR_NOT_FOUND: no such session or entry (it may have been dropped; nothing to do).
+ * SENT            QUEUED → INFLIGHT under packet_id (an INFLIGHT entry gets the new packet_id). ERR_NOT_FOUND as above.
+ * RELEASED        INFLIGHT → PUBREL; the message goes, and counts in no quota. ERR_NOT_FOUND as above.
+ * QOS2_DONE       ERR_OK also if it was not remembered.
+ * WILL_PUT, _DROP by session number alone, whether or not that session is stored; SESSION_END drops it too.
+ * PAGE            sees everything that was submitted before it on this thread, and perhaps what came later; it may complete after
+ *                 operations submitted later (a reader thread serves it). ERR_NOT_FOUND: no such session (n_entries 0, end true).
+ *                 A cursor that ignores live copies remembers the highest record id ignored: it is at the head only when end is set and
+ *                 last_record is no less than that; else it reads on. */
 enum store_verb {
 	STORE_SESSION_NEW,    /* u.session: create; a former session of the same client id is gone already */
 	STORE_SESSION_STATE,  /* u.session: connected or away (time, for expiry) */
@@ -65,7 +90,7 @@ struct store_op {
 	void (*done)(struct store_op *op, void *owner); /* owner: the reply mailbox's consumer */
 	void (*free_op)(struct store_op *op);           /* for reply == NULL; never NULL then */
 	enum store_verb verb;
-	enum err result;             /* set before done: ERR_OK, ERR_FULL (quota or store), ERR_IO, ERR_NOMEM, ERR_CORRUPT */
+	enum err result;             /* set before done; see enum store_verb */
 	union {
 		struct {
 			store_session number;
@@ -114,6 +139,9 @@ struct store_op {
 	} u;
 };
 
+/* What happens to a session over its quota; see STORE_PUBLISH above. The numbers of conf_queue_full. */
+enum store_queue_full { STORE_END_SESSION = 0, STORE_REJECT = 1, STORE_DROP_OLDEST = 2 };
+
 struct store_options {
 	bool memory;
 	uint32_t memory_delay_ms;            /* between taking a batch and answering it */
@@ -122,7 +150,7 @@ struct store_options {
 	int durability;                      /* 0 strict, 1 relaxed, 2 off */
 	uint32_t sync_interval_ms;
 	uint64_t max_queued_messages, max_queued_bytes; /* per session; 0: no limit */
-	int queue_full;                      /* 0 end-session, 1 reject, 2 drop-oldest */
+	int queue_full;                      /* enum store_queue_full */
 	/* A session went over its quota under end-session: called on the store thread; the broker ends it. */
 	void (*session_over_quota)(void *arg, store_session session);
 	void *arg;
@@ -144,7 +172,8 @@ enum err store_load(struct store *s, const struct store_loader *l, void *arg) MU
 
 enum err store_start(struct store *s) MUST_CHECK; /* starts the writer thread */
 
-/* Hands op over; done() follows through op->reply, in order of submission among ops of one submitter. Any thread; never waits. */
+/* Hands op over; done() follows through op->reply, in order of submission among ops of one submitter (but see PAGE). Sets op->mail.run.
+ * Any thread; never waits. Not after store_stop has been called. */
 void store_submit(struct store *s, struct store_op *op);
 
 /* A session number that is not in use. Any thread. */
@@ -155,7 +184,13 @@ void store_stop(struct store *s);
 void store_close(struct store *s);
 
 struct store_stats {
-	uint64_t commits, operations, messages, bytes, sync_us, failed, oldest_wait_us;
+	uint64_t commits, operations; /* batches committed, operations in them */
+	uint64_t messages, bytes;     /* stored by STORE_PUBLISH, since the start */
+	uint64_t sync_us;             /* spent in commits, in all */
+	uint64_t failed;              /* operations whose result was not ERR_OK */
+	uint64_t dropped;             /* queue entries given up under drop-oldest or end-session */
+	uint64_t oldest_wait_us;      /* upper bound of the age of the oldest operation not yet answered */
+	uint64_t waiting, waiting_bytes; /* operations submitted and not yet answered, and bytes of their messages */
 };
 void store_stats(const struct store *s, struct store_stats *out); /* any thread */
 

@@ -1,0 +1,409 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* The writer thread: takes its mailbox in batches, has the backend apply and commit them, and posts the completions. What arrives while a
+ * batch is being committed makes the next one, so the batch grows with the load and the disk's slowness. */
+#include "store/store_int.h"
+
+#include "base/clock.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#define NUMBER_MAX UINT32_C(0x7fffffff)
+#define BATCH_BYTES_MAX (64u << 20)  /* of messages in one transaction: bounds its dirty pages, and the wait of the last */
+#define REPLIES_MAX 32u              /* mailboxes served in one go; loops are fewer */
+
+struct number {
+	struct map_node node;
+	store_session value;
+};
+
+/* ---- session numbers */
+
+static struct number *number_find(const struct store *s, store_session value)
+{
+	for (struct map_node *n = map_first(&s->numbers, map_hash_u64(value)); n; n = map_next(n)) {
+		struct number *number = MAP_OF(n, struct number, node);
+		if (number->value == value)
+			return number;
+	}
+	return NULL;
+}
+
+enum err store_number_take(struct store *s, store_session value)
+{
+	struct number *number = malloc(sizeof *number);
+	if (!number)
+		return ERR_NOMEM;
+	enum err rc = ERR_OK;
+	pthread_mutex_lock(&s->numbers_lock);
+	if (number_find(s, value)) {
+		rc = ERR_EXISTS;
+	} else {
+		number->value = value;
+		map_insert(&s->numbers, &number->node, map_hash_u64(value));
+		if (value >= s->next_number) /* loaded: go on behind it, so that a number is reused as late as possible */
+			s->next_number = value < NUMBER_MAX ? value + 1 : 1;
+		number = NULL;
+	}
+	pthread_mutex_unlock(&s->numbers_lock);
+	free(number);
+	return rc;
+}
+
+void store_number_release(struct store *s, store_session value)
+{
+	pthread_mutex_lock(&s->numbers_lock);
+	struct number *number = number_find(s, value);
+	if (number)
+		map_remove(&s->numbers, &number->node);
+	pthread_mutex_unlock(&s->numbers_lock);
+	free(number);
+}
+
+store_session store_session_number(struct store *s)
+{
+	pthread_mutex_lock(&s->numbers_lock);
+	store_session value;
+	do {
+		value = s->next_number;
+		s->next_number = value < NUMBER_MAX ? value + 1 : 1;
+	} while (number_find(s, value));
+	pthread_mutex_unlock(&s->numbers_lock);
+	return value;
+}
+
+/* ---- quota reports */
+
+static void report_over_quota(struct store *s, store_session session)
+{
+	if (s->options.session_over_quota)
+		s->options.session_over_quota(s->options.arg, session);
+}
+
+void store_note_over_quota(struct store *s, store_session session)
+{
+	if (s->n_over_quota == s->over_quota_room) {
+		size_t room = s->over_quota_room ? 2 * s->over_quota_room : 16;
+		store_session *bigger = realloc(s->over_quota, room * sizeof *bigger);
+		if (!bigger) { /* early is better than never */
+			report_over_quota(s, session);
+			return;
+		}
+		s->over_quota = bigger;
+		s->over_quota_room = room;
+	}
+	s->over_quota[s->n_over_quota++] = session;
+}
+
+/* ---- completions */
+
+static void op_complete(struct mail *m, void *owner)
+{
+	struct store_op *op = (struct store_op *)(void *)m;
+	op->done(op, owner);
+}
+
+struct reply_group {
+	struct mailbox *mailbox;
+	struct mail *first, *last;
+	size_t n;
+};
+
+static void push_groups(struct reply_group *groups, size_t *n)
+{
+	for (size_t i = 0; i < *n; i++) {
+		groups[i].last->next = NULL;
+		mailbox_push_chain(groups[i].mailbox, groups[i].first, groups[i].last, groups[i].n, 0);
+	}
+	*n = 0;
+}
+
+/* Gives every op of the list to where it is awaited: one push per mailbox, in the list's order. */
+static void answer(struct mail *list)
+{
+	struct reply_group groups[REPLIES_MAX];
+	size_t n = 0, at = 0;
+	for (struct mail *m = list, *next; m; m = next) {
+		next = m->next; /* the op is its submitter's once pushed */
+		struct store_op *op = (struct store_op *)(void *)m;
+		if (!op->reply) {
+			op->free_op(op);
+			continue;
+		}
+		if (at >= n || groups[at].mailbox != op->reply)
+			for (at = 0; at < n && groups[at].mailbox != op->reply; at++)
+				;
+		if (at == n) {
+			if (n == REPLIES_MAX) {
+				push_groups(groups, &n);
+				at = 0;
+			}
+			groups[n++] = (struct reply_group){ .mailbox = op->reply, .first = m, .last = m };
+		} else {
+			groups[at].last->next = m;
+			groups[at].last = m;
+		}
+		groups[at].n++;
+	}
+	push_groups(groups, &n);
+}
+
+/* ---- batches */
+
+static size_t op_bytes(const struct store_op *op)
+{
+	switch (op->verb) {
+	case STORE_PUBLISH:
+		return msg_size(op->u.publish.msg);
+	case STORE_WILL_PUT:
+		return msg_size(op->u.will.msg);
+	case STORE_SESSION_NEW: case STORE_SESSION_STATE: case STORE_SESSION_END: case STORE_SUBSCRIBE: case STORE_UNSUBSCRIBE:
+	case STORE_ACKED: case STORE_SENT: case STORE_RELEASED: case STORE_QOS2_DONE: case STORE_WILL_DROP: case STORE_PAGE:
+	case STORE_BARRIER:
+		break;
+	}
+	return 0;
+}
+
+static void add(atomic_uint_fast64_t *counter, uint64_t n)
+{
+	atomic_fetch_add_explicit(counter, n, memory_order_relaxed);
+}
+
+static bool is_update(const struct store_op *op)
+{
+	return op->verb != STORE_PAGE && op->verb != STORE_BARRIER;
+}
+
+static enum err apply_all(struct store *s, struct mail *list)
+{
+	enum err rc = s->backend->begin(s);
+	for (struct mail *m = list; m && rc == ERR_OK; m = m->next) {
+		struct store_op *op = (struct store_op *)(void *)m;
+		if (is_update(op))
+			op->result = s->backend->apply(s, op);
+		else if (op->verb == STORE_BARRIER) {
+			op->u.barrier.last_record = s->last_record;
+			op->result = ERR_OK;
+		}
+	}
+	return rc == ERR_OK ? s->backend->commit(s) : rc;
+}
+
+/* One transaction, and what follows from it. Pages are read after the commit and answered with the batch, before any later one:
+ * what a page lacks is a record of a later batch, whose publisher learns of it later than the page's reader. */
+static void work(struct store *s, struct mail *list)
+{
+	uint64_t start = clock_mono_us();
+	uint64_t n = 0, n_messages = 0, bytes = 0, failed = 0;
+	enum err rc = apply_all(s, list);
+	for (struct mail *m = list; m; m = m->next, n++) {
+		struct store_op *op = (struct store_op *)(void *)m;
+		if (rc != ERR_OK)
+			op->result = rc;
+		else if (op->verb == STORE_PAGE)
+			op->result = s->backend->page(s, op);
+		else if (op->verb == STORE_PUBLISH && op->result == ERR_OK) {
+			n_messages++;
+			bytes += msg_size(op->u.publish.msg);
+		}
+		if (op->result != ERR_OK)
+			failed++;
+	}
+	if (rc == ERR_OK)
+		for (size_t i = 0; i < s->n_over_quota; i++)
+			report_over_quota(s, s->over_quota[i]);
+	s->n_over_quota = 0;
+	add(&s->commits, 1);
+	add(&s->operations, n);
+	add(&s->messages, n_messages);
+	add(&s->bytes, bytes);
+	add(&s->failed, failed);
+	add(&s->sync_us, clock_mono_us() - start);
+	answer(list);
+}
+
+/* Tests' wait between taking a batch and answering it; cut short by store_stop. */
+static void wait_delay(const struct store *s, uint64_t since_us)
+{
+	uint64_t due = since_us + UINT64_C(1000) * s->options.memory_delay_ms;
+	for (uint64_t now = clock_mono_us(); now < due && !atomic_load(&s->stopping); now = clock_mono_us()) {
+		uint64_t step = due - now < 5000 ? due - now : 5000;
+		struct timespec t = { .tv_nsec = (long)(step * 1000) };
+		nanosleep(&t, NULL);
+	}
+}
+
+/* Cuts off the front of *pending that makes one transaction; counts its bytes and items. */
+static struct mail *cut_batch(struct mail **pending, size_t *n, size_t *bytes)
+{
+	struct mail *first = *pending, *last = first;
+	*n = 1;
+	*bytes = op_bytes((struct store_op *)(void *)first);
+	while (last->next && *bytes < BATCH_BYTES_MAX) {
+		last = last->next;
+		++*n;
+		*bytes += op_bytes((struct store_op *)(void *)last);
+	}
+	*pending = last->next;
+	last->next = NULL;
+	return first;
+}
+
+/* Sleeps until the inbox may have something. */
+static void wait_inbox(struct store *s)
+{
+	struct pollfd p = { .fd = s->wake_fd, .events = POLLIN };
+	uint64_t n;
+	if (poll(&p, 1, -1) > 0 && read(s->wake_fd, &n, sizeof n) < 0 && errno != EAGAIN)
+		abort(); /* an eventfd of our own: only a closed descriptor does this */
+}
+
+static void wake_writer(void *arg)
+{
+	struct store *s = arg;
+	uint64_t one = 1;
+	while (write(s->wake_fd, &one, sizeof one) < 0 && errno == EINTR)
+		;
+}
+
+static void *writer_main(void *arg)
+{
+	struct store *s = arg;
+	uint64_t looked_us = clock_mono_us(); /* what is found at the next look came after this */
+	for (;;) {
+		bool stopping = atomic_load(&s->stopping); /* before the look: what was submitted before store_stop is seen below */
+		struct mail *pending = mailbox_take(&s->inbox);
+		if (!pending) {
+			if (stopping)
+				return NULL;
+			wait_inbox(s);
+			looked_us = clock_mono_us();
+			continue;
+		}
+		uint64_t since = looked_us;
+		looked_us = clock_mono_us();
+		atomic_store_explicit(&s->batch_since_us, since, memory_order_relaxed);
+		if (s->options.memory)
+			wait_delay(s, looked_us);
+		while (pending) {
+			size_t n, bytes;
+			struct mail *batch = cut_batch(&pending, &n, &bytes);
+			work(s, batch);
+			mailbox_done(&s->inbox, n, bytes);
+		}
+		atomic_store_explicit(&s->batch_since_us, 0, memory_order_relaxed);
+	}
+}
+
+/* ---- life */
+
+static enum err store_init(struct store *s)
+{
+	s->next_number = 1;
+	s->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	mailbox_init(&s->inbox, wake_writer, s);
+	if (pthread_mutex_init(&s->numbers_lock, NULL) != 0)
+		return ERR_NOMEM;
+	enum err rc = map_create(&s->numbers);
+	return rc != ERR_OK ? rc : s->wake_fd < 0 ? ERR_IO : ERR_OK;
+}
+
+struct store *store_open(const struct store_options *o, char *error, size_t error_len)
+{
+	if (!o->memory) {
+		snprintf(error, error_len, "the disk store is not part of this build: use the memory store");
+		return NULL;
+	}
+	struct store *s = calloc(1, sizeof *s);
+	if (!s) {
+		snprintf(error, error_len, "out of memory");
+		return NULL;
+	}
+	s->options = *o;
+	s->backend = &store_memory;
+	enum err rc = store_init(s);
+	if (rc != ERR_OK)
+		snprintf(error, error_len, "%s", err_text(rc));
+	else
+		rc = s->backend->open(s, error, error_len);
+	if (rc != ERR_OK) {
+		store_close(s);
+		return NULL;
+	}
+	return s;
+}
+
+enum err store_load(struct store *s, const struct store_loader *l, void *arg)
+{
+	return s->backend->load(s, l, arg);
+}
+
+enum err store_start(struct store *s)
+{
+	sigset_t all, before;
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before); /* signals are the loops' business */
+	int rc = pthread_create(&s->writer, NULL, writer_main, s);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	s->started = rc == 0;
+	return rc == 0 ? ERR_OK : ERR_NOMEM;
+}
+
+void store_submit(struct store *s, struct store_op *op)
+{
+	op->mail.next = NULL;
+	op->mail.run = op_complete;
+	mailbox_push_chain(&s->inbox, &op->mail, &op->mail, 1, op_bytes(op));
+}
+
+void store_stop(struct store *s)
+{
+	if (!s->started)
+		return;
+	atomic_store(&s->stopping, true);
+	wake_writer(s);
+	pthread_join(s->writer, NULL);
+	s->started = false;
+}
+
+void store_close(struct store *s)
+{
+	if (!s)
+		return;
+	store_stop(s);
+	s->backend->close(s);
+	size_t at = 0;
+	for (struct map_node *n = map_pop(&s->numbers, &at); n; n = map_pop(&s->numbers, &at))
+		free(MAP_OF(n, struct number, node));
+	map_destroy(&s->numbers);
+	pthread_mutex_destroy(&s->numbers_lock);
+	if (s->wake_fd >= 0)
+		close(s->wake_fd);
+	free(s->over_quota);
+	free(s);
+}
+
+static uint64_t get(const atomic_uint_fast64_t *counter)
+{
+	return atomic_load_explicit(counter, memory_order_relaxed);
+}
+
+void store_stats(const struct store *s, struct store_stats *out)
+{
+	uint64_t since = get(&s->batch_since_us), now = clock_mono_us();
+	*out = (struct store_stats){
+		.commits = get(&s->commits), .operations = get(&s->operations), .messages = get(&s->messages), .bytes = get(&s->bytes),
+		.sync_us = get(&s->sync_us), .failed = get(&s->failed), .dropped = get(&s->dropped),
+		.oldest_wait_us = since && now > since ? now - since : 0,
+		.waiting = atomic_load_explicit(&s->inbox.items, memory_order_relaxed),
+		.waiting_bytes = atomic_load_explicit(&s->inbox.bytes, memory_order_relaxed),
+	};
+}
