@@ -277,3 +277,34 @@ def test_queue_limit_ends_or_drops(start_broker, name):
     broker.wait_log(name, mark)
     sub.ping()
     assert not sub.inbox
+
+
+# -- expiry
+
+@pytest.mark.sealmqd_only("mosquitto's shortest expiry is an hour")
+def test_session_expires(start_broker, name):
+    """A session that stays away longer than persistent_client_expiration is gone; one that returns in time, or stays, is not."""
+    broker = start_broker({"persistent_client_expiration": "2s"})
+    away, stays, returns = (broker.client(name + x, clean=False) for x in ("away", "stays", "returns"))
+    for c in (away, stays, returns):
+        c.subscribe((name, 1))
+    away.disconnect()
+    returns.disconnect()
+    watch = broker.client(name + "watch")
+    watch.subscribe("$SYS/broker/clients/disconnected")
+    returns = broker.client(name + "returns", clean=False)
+    assert returns.connack.session_present
+    for _ in range(20):
+        if watch.recv_publish().payload == b"0":
+            break
+    else:
+        pytest.fail("the session never expires")
+    away = broker.client(name + "away", clean=False)
+    assert not away.connack.session_present
+    for c in (stays, returns):
+        c.ping()
+    watch.publish(name, b"x", 1)
+    stays.recv_publish(name, b"x")
+    returns.recv_publish(name, b"x")
+    away.ping()
+    assert not away.inbox

@@ -115,10 +115,8 @@ class Broker:
 
     def _ready(self):
         if env.MOSQUITTO:
-            with contextlib.suppress(OSError), socket.create_connection(self.address, timeout=0.2):
-                return True
             time.sleep(0.01)
-            return False
+            return re.search(r"mosquitto version \S+ running", self.log()) is not None
         self.notify.settimeout(0.1)
         with contextlib.suppress(socket.timeout):
             self.notified.append(self.notify.recv(4096).decode())

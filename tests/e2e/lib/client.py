@@ -102,12 +102,13 @@ class RawClient:
         except (Closed, ssl.SSLError):
             pass
 
-    def handshake(self, timeout=None):
+    def handshake(self, timeout=None, behind=b""):
+        """behind: application data for the TCP segment of the last flight."""
         deadline = time.monotonic() + (timeout or TIMEOUT_S)
         while True:
             try:
                 self.tls.do_handshake()
-                self.send_tcp(self._out.read())
+                self.send_tcp(self._out.read() + self.encrypt(behind))
                 return
             except ssl.SSLWantReadError:
                 self.send_tcp(self._out.read())
