@@ -7,11 +7,9 @@ MODE ?= release
 O := build/$(MODE)
 WOLFSSL_PREFIX ?= build/wolfssl
 PREFIX ?= /usr/local
+SYSCONFDIR ?= $(if $(filter /usr,$(PREFIX)),/etc,$(PREFIX)/etc)
 Q := $(if $(filter 1,$(V)),,@)
 say = @$(if $(filter 1,$(V)),:,printf '  %-5s %s\n' $(1) $(2))
-# The scripts' names, and what they call, are stable; the shell is the system's sh.
-RUN_UNIT := scripts/run-unit.sh
-RUN_PYTEST := scripts/run-pytest.sh
 
 # ---- what is built: a folder that does not exist yet is an empty one
 FOLDERS := base mqtt topics crypto conf store broker
@@ -43,10 +41,12 @@ ALL_CFLAGS := $(MACHINE_FLAGS) $(WARN) -D_GNU_SOURCE -I. -isystem $(WOLFSSL_PREF
 ALL_LDFLAGS := -pie -Wl,-z,relro,-z,now,-z,noexecstack -Wl,--as-needed $(LDFLAGS)
 LIBS := -L$(WOLFSSL_PREFIX)/lib -lwolfssl -lev -llmdb -lcjson -lpthread -lm $(LDLIBS)
 
-.PHONY: all run test unit script-tests e2e check asan tsan lint layers install clean deps-run deps-test FORCE
+.PHONY: all compile run test unit script-tests e2e check asan tsan lint layers install clean deps-run deps-test FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:
 all: $(LIB) $(PROG) $(if $(PROG),link)
+# Everything there is to compile, tests included; nothing is run.
+compile: $(LIB) $(PROG) $(TEST_PROGS)
 
 # build/sealmqd is the program last asked for.
 .PHONY: link
@@ -65,7 +65,6 @@ $(O)/%.o: %.c $(O)/.flags | wolfssl
 	$(call say,CC,$<)
 	$(Q)mkdir -p $(@D); $(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
 
-# Check's macros are not written for these warnings' strictest reading, but its header is a system header: they hold.
 $(O)/tests/%: $(O)/tests/%.o $(LIB)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $^ $$(pkg-config --libs check) $(LIBS)
@@ -83,7 +82,7 @@ endif
 
 # ---- running and testing
 deps-run:
-	$(Q)scripts/install-deps.sh build
+	$(Q)scripts/install-deps.sh build run
 deps-test:
 	$(Q)scripts/install-deps.sh build test
 run: deps-run
@@ -97,11 +96,11 @@ test: deps-test
 check: all $(TEST_PROGS)
 	$(Q)rc=0; for t in unit script-tests e2e; do $(MAKE) --no-print-directory $$t || rc=1; done; exit $$rc
 unit: $(TEST_PROGS)
-	$(Q)$(RUN_UNIT) $(MODE) $(TEST_PROGS)
+	$(Q)scripts/run-unit.sh $(MODE) $(TEST_PROGS)
 script-tests:
-	$(Q)$(RUN_PYTEST) $(MODE) tests/scripts
+	$(Q)scripts/run-pytest.sh $(MODE) tests/scripts
 e2e: $(PROG) $(if $(wildcard tests/e2e/node/package.json),build/node/.stamp)
-	$(Q)$(RUN_PYTEST) $(MODE) tests/e2e
+	$(Q)scripts/run-pytest.sh $(MODE) tests/e2e
 
 build/node/.stamp: $(wildcard tests/e2e/node/package*.json)
 	$(call say,NPM,$(@D))
@@ -110,16 +109,23 @@ build/node/.stamp: $(wildcard tests/e2e/node/package*.json)
 asan tsan:
 	$(Q)rc=0; for t in unit e2e; do $(MAKE) --no-print-directory MODE=$@ $$t || rc=1; done; exit $$rc
 
-lint: layers
+lint:
 	$(Q)scripts/install-deps.sh build test lint
-	$(Q)scripts/lint.sh
+	$(Q)MAKE=$(MAKE) WOLFSSL_PREFIX=$(WOLFSSL_PREFIX) CC=$(CC) scripts/lint.sh
 layers:
 	$(Q)scripts/check-layers.sh
 
 # ---- the rest
+# The administrator's sealmq.conf is never overwritten.
 install: all
-	install -d $(DESTDIR)$(PREFIX)/sbin
-	install -m 755 $(O)/sealmqd $(DESTDIR)$(PREFIX)/sbin/sealmqd
+	$(Q)d='$(DESTDIR)'; p="$$d$(PREFIX)"; e="$$d$(SYSCONFDIR)/sealmq"; \
+	install -d "$$p/sbin" "$$p/share/sealmq" "$$p/share/doc/sealmq" "$$p/lib/systemd/system" "$$e" && \
+	install -m 755 $(O)/sealmqd "$$p/sbin/sealmqd" && \
+	install -m 755 scripts/generate-certs.sh "$$p/share/sealmq/generate-certs.sh" && \
+	install -m 644 README.md LICENSE "$$p/share/doc/sealmq/" && \
+	install -m 644 conf/sealmq.conf "$$e/sealmq.conf.sample" && \
+	{ test -e "$$e/sealmq.conf" || install -m 644 conf/sealmq.conf "$$e/sealmq.conf"; } && \
+	sed 's|@PREFIX@|$(PREFIX)|g; s|@SYSCONFDIR@|$(SYSCONFDIR)|g' conf/sealmqd.service >"$$p/lib/systemd/system/sealmqd.service"
 
 clean:
 	$(Q)rm -rf build/release build/debug build/asan build/tsan build/lint build/sealmqd

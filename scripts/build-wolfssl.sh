@@ -127,10 +127,10 @@ fetch_source() {
         why="apt-get source failed: $(grep -hE '^[EW]:' "$work/update.log" "$work/source.log" | head -n 3 | tr '\n' ' ')"
         return 1
     }
-    orig=$(cd "$work" && ls wolfssl_"$version"*.orig.tar.* 2>/dev/null | grep -v '\.asc$' | head -n 1)
-    [ -n "$orig" ] || { why="the suite $suite has another version than $version: $(cd "$work" && echo wolfssl_*.dsc)"; return 1; }
+    for orig in "$work"/wolfssl_"$version"*.orig.tar.?z; do break; done
+    [ -f "$orig" ] || { why="the suite $suite has another version than $version: $(cd "$work" && echo wolfssl_*.dsc)"; return 1; }
     # A mismatch is not a reason to fall back: something is wrong, and the user has to know.
-    echo "$orig_sha256  $work/$orig" | sha256sum -c --status - || die "$orig is not the pinned tarball (SHA-256 differs)"
+    echo "$orig_sha256  $orig" | sha256sum -c --status - || die "$(basename "$orig") is not the pinned tarball (SHA-256 differs)"
     (cd "$work" && dpkg-source --no-check -x wolfssl_*.dsc src >unpack.log 2>&1) || { why="unpacking failed: $(tail -n 1 "$work/unpack.log")"; return 1; }
 }
 

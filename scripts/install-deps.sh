@@ -1,12 +1,13 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-3.0-or-later
-# install-deps.sh [build|test|lint|wolfssl]... - install the Debian packages that these need and that are missing.
+# install-deps.sh [build|run|test|lint|wolfssl]... - install the Debian packages that these need and that are missing.
 # With nothing missing it changes nothing and asks for no rights. Default: build.
 set -eu
 
 # autoconf … xz-utils: for wolfSSL, which is built from its source package (build-wolfssl.sh).
 build_packages="gcc libc6-dev make pkg-config openssl libev-dev uthash-dev liblmdb-dev libcjson-dev
  autoconf automake libtool dpkg-dev patch xz-utils ca-certificates debian-archive-keyring"
+run_packages="mosquitto-clients" # for the lines that \`make run\` prints to paste
 test_packages="check libsubunit-dev mosquitto mosquitto-clients libpaho-mqtt-dev python3 python3-pytest python3-paho-mqtt
  python3-cryptography python3-cbor2 procps util-linux"
 lint_packages="clang-tidy cppcheck shellcheck"
@@ -17,6 +18,7 @@ want=
 for kind in "$@"; do
     case $kind in
     build) want="$want $build_packages" ;;
+    run) want="$want $run_packages" ;;
     test)
         want="$want $test_packages"
         # Many machines have node from elsewhere, which Debian's packages would collide with.
@@ -26,7 +28,7 @@ for kind in "$@"; do
     lint) want="$want $lint_packages" ;;
     wolfssl) want="$want $wolfssl_packages" ;;
     *)
-        echo "usage: install-deps.sh [build|test|lint|wolfssl]..." >&2
+        echo "usage: install-deps.sh [build|run|test|lint|wolfssl]..." >&2
         exit 2
         ;;
     esac
