@@ -35,6 +35,7 @@ struct conf {
 
 	/* limits */
 	uint32_t max_connections;             /* default 100,000 (mosquitto: -1, unlimited, is accepted as that) */
+	bool max_connections_given;           /* by the file: more than nofile allows is then refused; the default is lowered instead */
 	uint32_t max_inflight_messages;       /* default 100; 0: 65,535 */
 	uint32_t max_queued_messages;         /* per session; default 1,000,000; 0: no limit */
 	uint64_t max_queued_bytes;            /* per session; default 1 GiB */
@@ -77,7 +78,7 @@ struct conf {
 
 /* Reads path (NULL: defaults alone: a TLS listener on 8883 with certs/…). Every problem is printed to errors as
  * "FILE:LINE: KEY: what is wrong, what was expected"; warnings likewise with "warning:". Returns NULL when there was an error; all
- * are reported, not just the first. port > 0 replaces the first listener's (-p). */
+ * are reported, not just the first. */
 struct conf *conf_load(const char *path, FILE *errors) MUST_CHECK;
 void conf_free(struct conf *c);
 
