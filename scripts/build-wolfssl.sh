@@ -17,7 +17,6 @@ suite=trixie
 say() { echo "build-wolfssl: $*"; }
 die() { echo "build-wolfssl: error: $*" >&2; exit 1; }
 
-# What Debian 12 changed is kept out of the way: only these reach the compiler.
 common_flags="--disable-shared --enable-static --disable-examples --disable-crypttests --enable-sp --enable-sp-asm
  --enable-sp-math-all --disable-oldtls --enable-tls13 --disable-session-ticket --enable-crl --enable-keygen --enable-certgen
  --enable-certext --enable-curve25519 --enable-ed25519 --enable-aesgcm=small --disable-dh --enable-aeskeywrap --enable-x963kdf"
@@ -44,6 +43,7 @@ missing=
 for tool in autoreconf automake libtoolize make gcc apt-get dpkg-source patch xz; do
     command -v $tool >/dev/null 2>&1 || missing="$missing $tool"
 done
+[ -z "$missing" ] || die "not installed:$missing. scripts/install-deps.sh build installs them ('make run' and 'make test' do that)"
 work=$(mktemp -d "${TMPDIR:-/tmp}/build-wolfssl.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 trap 'exit 129' HUP
@@ -118,7 +118,6 @@ private_apt() {
 
 # Leaves the unpacked source in $work/src; says why when it cannot.
 fetch_source() {
-    [ -z "$missing" ] || { why="not installed:$missing (scripts/install-deps.sh build installs them)"; return 1; }
     private_sources || { why="no Debian entry among the machine's apt sources"; return 1; }
     say "fetching the source package of wolfSSL $version from Debian's suite $suite"
     # One unreachable entry of several is no reason to stop: what counts is whether the source arrives.
