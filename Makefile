@@ -41,7 +41,7 @@ ALL_CFLAGS := $(MACHINE_FLAGS) $(WARN) -D_GNU_SOURCE -I. -isystem $(WOLFSSL_PREF
 ALL_LDFLAGS := -pie -Wl,-z,relro,-z,now,-z,noexecstack -Wl,--as-needed $(LDFLAGS)
 LIBS := -L$(WOLFSSL_PREFIX)/lib -lwolfssl -lev -llmdb -lcjson -lpthread -lm $(LDLIBS)
 
-.PHONY: all compile run test unit script-tests e2e check asan tsan lint layers install clean deps-run deps-test FORCE
+.PHONY: all compile run test unit script-tests spec e2e check asan tsan lint layers install clean deps-run deps-test FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:
 all: $(LIB) $(PROG) $(if $(PROG),link)
@@ -94,20 +94,20 @@ test: deps-test
 	$(Q)$(MAKE) --no-print-directory check
 # Every kind runs even when one before it failed.
 check: all $(TEST_PROGS)
-	$(Q)rc=0; for t in unit script-tests e2e; do $(MAKE) --no-print-directory $$t || rc=1; done; exit $$rc
+	$(Q)rc=0; for t in unit script-tests spec e2e; do $(MAKE) --no-print-directory $$t || rc=1; done; exit $$rc
 unit: $(TEST_PROGS)
 	$(Q)scripts/run-unit.sh $(MODE) $(TEST_PROGS)
 script-tests:
 	$(Q)scripts/run-pytest.sh $(MODE) tests/scripts
-e2e: $(PROG) $(if $(wildcard tests/e2e/node/package.json),build/node/.stamp)
-	$(Q)scripts/run-pytest.sh $(MODE) tests/e2e
+spec e2e: $(PROG) $(if $(wildcard tests/e2e/node/package.json),build/node/.stamp)
+	$(Q)scripts/run-pytest.sh $(MODE) tests/$@
 
 build/node/.stamp: $(wildcard tests/e2e/node/package*.json)
 	$(call say,NPM,$(@D))
 	$(Q)rm -rf $(@D); mkdir -p $(@D); cp $^ $(@D); cd $(@D) && npm ci --silent --no-audit --no-fund </dev/null && touch .stamp
 
 asan tsan:
-	$(Q)rc=0; for t in unit e2e; do $(MAKE) --no-print-directory MODE=$@ $$t || rc=1; done; exit $$rc
+	$(Q)rc=0; for t in unit spec e2e; do $(MAKE) --no-print-directory MODE=$@ $$t || rc=1; done; exit $$rc
 
 lint:
 	$(Q)scripts/install-deps.sh build test lint

@@ -97,6 +97,7 @@ if ! install_all; then
 fi
 rm -f "$log"
 # Its package also enables it for the next boot; it was not here before, so nobody asked for that.
-if [ -n "$new_mosquitto" ] && command -v systemctl >/dev/null 2>&1; then
-    $as_root systemctl disable mosquitto.service >/dev/null 2>&1 || true
+if [ -n "$new_mosquitto" ]; then
+    $as_root deb-systemd-helper disable mosquitto.service >/dev/null 2>&1 || true
+    $as_root update-rc.d mosquitto disable >/dev/null 2>&1 || true
 fi
