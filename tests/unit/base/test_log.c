@@ -240,6 +240,25 @@ START_TEST(syslog_may_be_asked_for_where_there_is_none)
 }
 END_TEST
 
+START_TEST(what_a_full_disk_loses_is_counted_and_told_when_there_is_room)
+{
+	make_dir();
+	uint64_t dropped = log_dropped();
+	struct log_conf full = to_a;
+	full.file = "/dev/full";
+	ck_assert_int_eq(log_start(&full), ERR_OK);
+	for (int i = 0; i < 5; i++)
+		log_info("lost");
+	ck_assert_int_eq(log_reconfigure(&to_a), ERR_OK);
+	log_info("kept");
+	log_stop();
+	ck_assert_uint_eq(log_dropped() - dropped, 5);
+	ck_assert_uint_eq(count("\n", read_file(path_a)), 2);
+	ck_assert_uint_eq(count("kept\n", contents), 1);
+	ck_assert_uint_eq(count("warning: 5 log lines were dropped\n", contents), 1);
+}
+END_TEST
+
 START_TEST(clients_forge_no_lines)
 {
 	make_dir();
@@ -364,5 +383,6 @@ END_TEST
 SUITE_MAIN("log", before_the_start_and_after_the_stop_lines_go_to_stderr, stop_writes_what_is_left_in_order, the_mask_selects_levels,
 	   the_log_starts_once, a_file_is_appended_to_and_is_not_for_everyone, a_file_that_cannot_be_opened_is_an_error,
 	   reconfiguration_parts_the_lines_exactly, a_rotated_file_is_reopened, stderr_and_file_can_both_be_asked_for,
-	   syslog_may_be_asked_for_where_there_is_none, clients_forge_no_lines, a_long_line_is_cut, errno_is_left_alone,
+	   syslog_may_be_asked_for_where_there_is_none, what_a_full_disk_loses_is_counted_and_told_when_there_is_room,
+	   clients_forge_no_lines, a_long_line_is_cut, errno_is_left_alone,
 	   lines_of_all_threads_are_written_or_counted, a_full_ring_drops_counts_and_says_so, clean)
