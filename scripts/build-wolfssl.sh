@@ -35,9 +35,13 @@ prefix=$(cd "$(dirname "$prefix")" && pwd)/$(basename "$prefix")
 stamp=$prefix/.built
 key=$(printf '%s\n' "$version $orig_sha256 $machine $asm_flags $common_flags $extra_cflags" | sha256sum | cut -d' ' -f1)
 
-if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$key" ]; then
+case $(cat "$stamp" 2>/dev/null) in
+"$key") exit 0 ;;
+"fallback $key")
+    echo "build-wolfssl: WARNING: the system's libwolfssl is linked; remove $prefix to try the source again" >&2
     exit 0
-fi
+    ;;
+esac
 
 missing=
 for tool in autoreconf automake libtoolize make gcc apt-get dpkg-source patch xz; do
@@ -151,7 +155,7 @@ fall_back() {
     mkdir -p "$prefix/include" "$prefix/lib"
     ln -s /usr/include/wolfssl "$prefix/include/wolfssl"
     ln -s "$lib" "$prefix/lib/libwolfssl.so"
-    # No stamp: the next run tries again, unless the user removes the reason.
+    echo "fallback $key" >"$stamp"
 }
 
 if ! fetch_source; then
