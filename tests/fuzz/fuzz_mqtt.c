@@ -188,7 +188,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	const uint8_t *p = data + 1, *end = data + size;
 
 	while (p < end) {
-		struct mqtt_frame frame;
+		struct mqtt_frame frame = { 0 };
 		const enum mqtt_reason reason = check_header(version, p, (size_t)(end - p), &frame);
 		if (reason == MQTT_NEED_MORE)
 			break;
