@@ -20,6 +20,8 @@ LIB := $(O)/libsealmq-internal.a
 OBJ := $(SRC:%.c=$(O)/%.o)
 PROG := $(MAIN:broker/main.c=$(O)/sealmqd)
 TEST_PROGS := $(TESTS:%.c=$(O)/%)
+FUZZ := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
+REPLAYS := $(FUZZ:%=$(O)/tests/fuzz/replay_%)
 
 # ---- flags (the user's come last)
 WARN := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wsign-conversion -Wstrict-prototypes -Wmissing-prototypes -Wvla \
@@ -33,6 +35,7 @@ MODE_release := -O2 -DNDEBUG $(HARDEN)
 MODE_debug := -O1 $(HARDEN)
 MODE_asan := $(SAN) -fsanitize=address,undefined -fno-sanitize-recover=undefined
 MODE_tsan := $(SAN) -fsanitize=thread
+MODE_fuzz := $(SAN) -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined
 ifeq ($(MODE_$(MODE)),)
 $(error MODE=$(MODE): expected release, debug, asan or tsan)
 endif
@@ -41,12 +44,12 @@ ALL_CFLAGS := $(MACHINE_FLAGS) $(WARN) -D_GNU_SOURCE -I. -isystem $(WOLFSSL_PREF
 ALL_LDFLAGS := -pie -Wl,-z,relro,-z,now,-z,noexecstack -Wl,--as-needed $(LDFLAGS)
 LIBS := -L$(WOLFSSL_PREFIX)/lib -lwolfssl -lev -llmdb -lcjson -lpthread -lm $(LDLIBS)
 
-.PHONY: all compile run test unit script-tests spec e2e check asan tsan lint layers install clean deps-run deps-test FORCE
+.PHONY: all compile run test unit corpus script-tests spec e2e check asan tsan fuzz lint layers install clean deps-run deps-test FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:
 all: $(LIB) $(PROG) $(if $(PROG),link)
 # Everything there is to compile, tests included; nothing is run.
-compile: $(LIB) $(PROG) $(TEST_PROGS)
+compile: $(LIB) $(PROG) $(TEST_PROGS) $(REPLAYS)
 
 # build/sealmqd is the program last asked for.
 .PHONY: link
@@ -68,6 +71,10 @@ $(O)/%.o: %.c $(O)/.flags | wolfssl
 $(O)/tests/%: $(O)/tests/%.o $(LIB)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $^ $$(pkg-config --libs check) $(LIBS)
+
+$(O)/tests/fuzz/replay_%: $(O)/tests/fuzz/fuzz_%.o $(O)/tests/fuzz/replay.o $(LIB)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $^ $(LIBS)
 
 # Other flags, other objects.
 $(O)/.flags: FORCE
@@ -93,10 +100,13 @@ run: deps-run
 test: deps-test
 	$(Q)$(MAKE) --no-print-directory check
 # Every kind runs even when one before it failed.
-check: all $(TEST_PROGS)
-	$(Q)rc=0; for t in unit script-tests spec e2e; do $(MAKE) --no-print-directory $$t || rc=1; done; exit $$rc
+check: all $(TEST_PROGS) $(REPLAYS)
+	$(Q)rc=0; for t in unit corpus script-tests spec e2e; do $(MAKE) --no-print-directory $$t || rc=1; done; exit $$rc
 unit: $(TEST_PROGS)
 	$(Q)scripts/run-unit.sh $(MODE) $(TEST_PROGS)
+# What a fuzzer once found, again, without one.
+corpus: $(REPLAYS)
+	$(Q)rc=0; for f in $(FUZZ); do scripts/run-replay.sh $(MODE) $$f || rc=1; done; exit $$rc
 script-tests:
 	$(Q)scripts/run-pytest.sh $(MODE) tests/scripts
 spec e2e: $(PROG) $(if $(wildcard tests/e2e/node/package.json),build/node/.stamp)
@@ -107,7 +117,22 @@ build/node/.stamp: $(wildcard tests/e2e/node/package*.json)
 	$(Q)rm -rf $(@D); mkdir -p $(@D); cp $^ $(@D); cd $(@D) && npm ci --silent --no-audit --no-fund </dev/null && touch .stamp
 
 asan tsan:
-	$(Q)rc=0; for t in unit spec e2e; do $(MAKE) --no-print-directory MODE=$@ $$t || rc=1; done; exit $$rc
+	$(Q)rc=0; for t in unit corpus spec e2e; do $(MAKE) --no-print-directory MODE=$@ $$t || rc=1; done; exit $$rc
+
+# libFuzzer, hence clang. FUZZ_SECONDS for each; what is found lands in build/fuzz, and in tests/fuzz/corpus by hand.
+FUZZ_SECONDS ?= 60
+fuzz:
+	$(Q)scripts/install-deps.sh build fuzz
+	$(Q)$(MAKE) --no-print-directory MODE=fuzz CC=clang fuzz-all
+.PHONY: fuzz-all
+fuzz-all: $(FUZZ:%=build/fuzz/fuzz_%)
+	$(Q)for f in $(FUZZ); do mkdir -p build/fuzz/corpus/$$f; dict=tests/fuzz/$$f.dict; test -f $$dict && dict=-dict=$$dict || dict=; \
+	echo "fuzz $$f: $(FUZZ_SECONDS) s"; build/fuzz/fuzz_$$f -max_total_time=$(FUZZ_SECONDS) -print_final_stats=1 $$dict \
+	-artifact_prefix=build/fuzz/$$f- build/fuzz/corpus/$$f tests/fuzz/corpus/$$f >build/fuzz/$$f.log 2>&1 || { tail -n 40 build/fuzz/$$f.log; exit 1; }; \
+	grep -E 'number_of_executed_units|new_units_added' build/fuzz/$$f.log; done
+build/fuzz/fuzz_%: build/fuzz/tests/fuzz/fuzz_%.o $(LIB)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(ALL_CFLAGS) -fsanitize=fuzzer $(ALL_LDFLAGS) -o $@ $^ $(LIBS)
 
 lint:
 	$(Q)scripts/install-deps.sh build test lint
@@ -128,6 +153,6 @@ install: all
 	sed 's|@PREFIX@|$(PREFIX)|g; s|@SYSCONFDIR@|$(SYSCONFDIR)|g' conf/sealmqd.service >"$$p/lib/systemd/system/sealmqd.service"
 
 clean:
-	$(Q)rm -rf build/release build/debug build/asan build/tsan build/lint build/sealmqd
+	$(Q)rm -rf build/release build/debug build/asan build/tsan build/fuzz build/lint build/sealmqd
 
--include $(OBJ:.o=.d) $(O)/broker/main.d $(TEST_PROGS:=.d)
+-include $(OBJ:.o=.d) $(O)/broker/main.d $(TEST_PROGS:=.d) $(wildcard $(O)/tests/fuzz/*.d)
