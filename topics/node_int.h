@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* What the subscription trie and the retained tree share: nodes, their child tables, finding and linking and pruning a path, and
+ * giving back what readers may still see. Readers are online in the epoch and take no lock; all changes are made under the
+ * tree's writer lock, each visible to readers as one atomic store:
+ *   - a child appears by a release store of its reference into a free place of the table, after it is complete;
+ *   - a table that is full or too empty is replaced, the old one is retired; what is in a table never moves;
+ *   - a node is only unlinked when it has neither value nor children. A reader that still stands on it finds nothing there. */
+#ifndef TOPICS_NODE_INT_H
+#define TOPICS_NODE_INT_H
+
+#include "base/epoch.h"
+#include "base/lock.h"
+#include "topics/level_int.h"
+#include "topics/node_pool_int.h"
+
+/* What a node holds: for the trie a slot of a subscriber (slot_int.h), for the retained tree a message and nothing. */
+struct node_value { _Atomic(uint64_t) who, how; };
+
+struct node {
+	struct node_value value;
+	_Atomic(struct branch *) branch; /* children; NULL: none */
+	node_ref parent;                 /* immutable while linked; then the next in limbo */
+	uint16_t level_len;              /* bytes */
+	uint8_t level[];                 /* the level's bytes, or a pointer to them when there are more than LEVEL_INLINE_MAX */
+};
+#define NODE_HEADER offsetof(struct node, level)
+#define LEVEL_INLINE_MAX (POOL_SIZE_MAX - NODE_HEADER)
+_Static_assert(NODE_HEADER == 30, "a level of two bytes makes a node of 32");
+
+/* First in everything that is malloced and retired; the writer's own fields of a live object are overlaid. */
+struct limbo_link { struct limbo_link *next; };
+
+/* Children of one node: open addressing, linear probing. Up to BRANCH_SCAN places all may be in use; above, an eighth stays free. */
+struct branch {
+	union {
+		struct { uint32_t used, live; }; /* writer lock: places that are not empty; those with a child */
+		struct limbo_link limbo;         /* once retired */
+	};
+	_Atomic(node_ref) plus, hash;        /* the children '+' and '#'; trie only */
+	uint32_t cap;                        /* places; immutable */
+	_Atomic(uint64_t) kids[];            /* level_hash << 32 | node_ref; 0: empty; reference 0: there was one */
+};
+#define BRANCH_SCAN 8u
+#define KID_GONE (UINT64_C(1) << 32)
+
+/* How a child is filed: by its 32-bit hash, or as one of the two special children. */
+typedef uint64_t kid_key;
+#define KID_PLUS (UINT64_C(1) << 32)
+#define KID_HASH (UINT64_C(2) << 32)
+
+struct tree {
+	struct lock lock;                /* writers */
+	struct node_pool pool;
+	struct node *root;               /* immutable */
+	struct level_key key;            /* immutable */
+	bool wildcards;                  /* levels "+" and "#" are the special children; immutable */
+	struct epoch *epoch;
+	struct limbo_set *limbo;         /* writer lock */
+	_Atomic(uint64_t) nodes;         /* without the root; written under the lock */
+	_Atomic(uint64_t) bytes;         /* of nodes, tables and what the owner adds */
+};
+
+bool tree_init(struct tree *t, struct epoch *epoch, bool wildcards) MUST_CHECK;
+/* Frees all nodes and tables; drop (may be NULL) is called with the value of each node that has one. No readers. */
+void tree_destroy(struct tree *t, void (*drop)(uint64_t who));
+
+static inline struct node *tree_at(const struct tree *t, node_ref ref) { return node_pool_at(&t->pool, ref); }
+static inline struct branch *node_branch(const struct node *n)
+{
+	return atomic_load_explicit(&n->branch, memory_order_acquire);
+}
+static inline const uint8_t *node_level(const struct node *n)
+{
+	const uint8_t *p = n->level;
+	if (n->level_len > LEVEL_INLINE_MAX)
+		memcpy(&p, n->level, sizeof p);
+	return p;
+}
+static inline bool node_is(const struct node *n, const uint8_t *p, size_t len)
+{
+	return n->level_len == len && memcmp(node_level(n), p, len) == 0;
+}
+
+/* The child with that level (hash as level_hash made it), or 0. Readers and writers. At most cap places are looked at; with a
+ * keyed hash a handful. */
+static inline node_ref branch_find(const struct tree *t, const struct branch *b, uint32_t hash, const uint8_t *p, size_t len)
+{
+	uint32_t cap = b->cap, i = (uint32_t)((uint64_t)hash * cap >> 32);
+	for (uint32_t left = cap; left > 0; left--) {
+		uint64_t kid = atomic_load_explicit(&b->kids[i], memory_order_acquire);
+		if (kid == 0)
+			return 0;
+		if ((uint32_t)(kid >> 32) == hash && (node_ref)kid != 0 && node_is(tree_at(t, (node_ref)kid), p, len))
+			return (node_ref)kid;
+		if (++i == cap)
+			i = 0;
+	}
+	return 0;
+}
+
+/* ---- writers; lock held. thread: the caller's epoch id ---- */
+
+/* A place in the tree: the deepest node of a path that exists, and the levels that are missing below it. */
+struct tree_place {
+	node_ref ref;
+	struct node *node;
+	bool complete;             /* nothing is missing */
+	struct level missing;      /* the first missing level, and the rest */
+	struct level_cursor rest;
+};
+void tree_find(const struct tree *t, const uint8_t *topic, size_t len, struct tree_place *out);
+kid_key tree_kid_key(const struct tree *t, struct level level);
+
+/* Makes one node that nobody sees yet, below parent. NULL when out of memory. */
+struct node *tree_node_new(struct tree *t, node_ref parent, struct level level, node_ref *ref) MUST_CHECK;
+void tree_node_unmake(struct tree *t, node_ref ref); /* one that nobody has seen, without a table */
+
+/* The missing nodes of a place as a chain that nobody sees yet: make, fill bottom, then link or free. */
+struct tree_chain { node_ref top, bottom; struct node *bottom_node; };
+enum err tree_chain_new(struct tree *t, const struct tree_place *at, struct tree_chain *out) MUST_CHECK;
+void tree_chain_free(struct tree *t, struct tree_chain *c);
+enum err tree_chain_link(struct tree *t, int thread, const struct tree_place *at, const struct tree_chain *c) MUST_CHECK;
+
+/* Links child below parent, whose table has no such key; ERR_NOMEM changes nothing. */
+enum err tree_link(struct tree *t, int thread, struct node *parent, node_ref child, kid_key key) MUST_CHECK;
+/* Takes child out of its parent's table, without freeing it. */
+void tree_unlink(struct tree *t, int thread, struct node *parent, node_ref child, kid_key key);
+/* Unlinks and retires ref and its ancestors as long as they hold nothing. */
+void tree_prune(struct tree *t, int thread, node_ref ref);
+
+/* Frees later what readers may still see: an unlinked node (with its long level), or malloced memory that begins with a
+ * limbo_link and was counted with size bytes. */
+void tree_retire_node(struct tree *t, int thread, node_ref ref);
+void tree_retire(struct tree *t, int thread, struct limbo_link *block, size_t size);
+
+void tree_bytes_add(struct tree *t, size_t n);
+void tree_bytes_sub(struct tree *t, size_t n);
+
+/* For tests: links, counts and hashes of everything that is linked, no node without use, node and byte counts. visit is called for
+ * each node and says whether its value is sound (a node of a share group is the owner's to check). Takes the lock. Returns NULL, or what is wrong. */
+const char *tree_check(struct tree *t, bool (*visit)(void *arg, struct node *n, node_ref ref), void *arg);
+
+#endif
