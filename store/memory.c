@@ -560,10 +560,35 @@ static enum err memory_apply(struct store *s, struct store_op *op)
 	case STORE_WILL_DROP:
 		will_drop(s, op->u.will.session);
 		return ERR_OK;
-	case STORE_PAGE: case STORE_BARRIER:
+	case STORE_META: /* would be gone at the only time when it is read */
+		return ERR_OK;
+	case STORE_PAGE: case STORE_HISTORY: case STORE_BARRIER:
 		break;
 	}
 	return ERR_INVALID;
+}
+
+static void memory_abort(struct store *s)
+{
+	(void)s; /* no op sets batch_error */
+}
+
+static int memory_idle(struct store *s)
+{
+	(void)s;
+	return -1;
+}
+
+static enum err memory_meta_get(struct store *s, const char *name, void *value, size_t *len)
+{
+	(void)s, (void)name, (void)value, (void)len;
+	return ERR_NOT_FOUND;
+}
+
+static enum err memory_meta_put(struct store *s, const char *name, const void *value, size_t len)
+{
+	(void)s, (void)name, (void)value, (void)len;
+	return ERR_OK;
 }
 
 static enum err memory_page(struct store *s, struct store_op *op)
@@ -608,6 +633,19 @@ static enum err memory_page(struct store *s, struct store_op *op)
 	return ERR_OK;
 }
 
+/* There is no history in memory: what a filter's past would be is empty. */
+static enum err memory_read(struct store *s, struct store_op *op)
+{
+	if (op->verb == STORE_PAGE)
+		return memory_page(s, op);
+	op->u.history.entries = NULL;
+	op->u.history.n_entries = 0;
+	op->u.history.next = op->u.history.after;
+	op->u.history.end = true;
+	op->u.history.last_record = s->last_record;
+	return ERR_OK;
+}
+
 static void free_keyed_msgs(struct map *m)
 {
 	size_t at = 0;
@@ -632,6 +670,7 @@ static void memory_close(struct store *s)
 }
 
 const struct store_backend store_memory = {
-	.open = memory_open, .load = memory_load, .begin = memory_begin, .apply = memory_apply, .commit = memory_begin,
-	.page = memory_page, .close = memory_close,
+	.open = memory_open, .load = memory_load, .meta_get = memory_meta_get, .meta_put = memory_meta_put, .begin = memory_begin,
+	.apply = memory_apply, .commit = memory_begin, .abort = memory_abort,
+	.publish_reads = memory_begin, .read = memory_read, .idle = memory_idle, .close = memory_close,
 };

@@ -104,9 +104,14 @@ void store_note_over_quota(struct store *s, store_session session)
 
 /* ---- completions */
 
+static struct store_op *op_of(struct mail *m)
+{
+	return (struct store_op *)(void *)m;
+}
+
 static void op_complete(struct mail *m, void *owner)
 {
-	struct store_op *op = (struct store_op *)(void *)m;
+	struct store_op *op = op_of(m);
 	op->done(op, owner);
 }
 
@@ -132,7 +137,7 @@ static void answer(struct mail *list)
 	size_t n = 0, at = 0;
 	for (struct mail *m = list, *next; m; m = next) {
 		next = m->next; /* the op is its submitter's once pushed */
-		struct store_op *op = (struct store_op *)(void *)m;
+		struct store_op *op = op_of(m);
 		if (!op->reply) {
 			op->free_op(op);
 			continue;
@@ -166,68 +171,131 @@ static size_t op_bytes(const struct store_op *op)
 		return msg_size(op->u.will.msg);
 	case STORE_SESSION_NEW: case STORE_SESSION_STATE: case STORE_SESSION_END: case STORE_SUBSCRIBE: case STORE_UNSUBSCRIBE:
 	case STORE_ACKED: case STORE_SENT: case STORE_RELEASED: case STORE_QOS2_DONE: case STORE_WILL_DROP: case STORE_PAGE:
-	case STORE_BARRIER:
+	case STORE_HISTORY: case STORE_BARRIER:
 		break;
+	case STORE_META:
+		return op->u.meta.len;
 	}
 	return 0;
 }
 
-static void add(atomic_uint_fast64_t *counter, uint64_t n)
+static bool is_read(const struct store_op *op)
 {
-	atomic_fetch_add_explicit(counter, n, memory_order_relaxed);
+	return op->verb == STORE_PAGE || op->verb == STORE_HISTORY;
 }
 
-static bool is_update(const struct store_op *op)
+static void fault(const struct store *s, enum store_fault where, struct mail *batch)
 {
-	return op->verb != STORE_PAGE && op->verb != STORE_BARRIER;
+	if (s->options.fault && batch)
+		s->options.fault(s->options.arg, where, op_of(batch));
 }
 
 static enum err apply_all(struct store *s, struct mail *list)
 {
+	s->batch_error = ERR_OK;
+	s->n_over_quota = 0;
 	enum err rc = s->backend->begin(s);
-	for (struct mail *m = list; m && rc == ERR_OK; m = m->next) {
-		struct store_op *op = (struct store_op *)(void *)m;
-		if (is_update(op))
-			op->result = s->backend->apply(s, op);
-		else if (op->verb == STORE_BARRIER) {
+	if (rc != ERR_OK)
+		return rc;
+	for (struct mail *m = list; m && s->batch_error == ERR_OK; m = m->next) {
+		struct store_op *op = op_of(m);
+		op->result = ERR_OK;
+		if (op->verb == STORE_BARRIER)
 			op->u.barrier.last_record = s->last_record;
-			op->result = ERR_OK;
-		}
+		else if (!is_read(op))
+			op->result = s->backend->apply(s, op);
 	}
-	return rc == ERR_OK ? s->backend->commit(s) : rc;
+	if (s->batch_error != ERR_OK) {
+		s->backend->abort(s);
+		return s->batch_error;
+	}
+	fault(s, STORE_BEFORE_COMMIT, list);
+	return s->backend->commit(s);
 }
 
-/* One transaction, and what follows from it. Pages are read after the commit and answered with the batch, before any later one:
- * what a page lacks is a record of a later batch, whose publisher learns of it later than the page's reader. */
-static void work(struct store *s, struct mail *list)
+/* When it does not fit, a second try goes without new messages, so that what frees space still gets through. */
+static enum err commit_batch(struct store *s, struct mail *list)
 {
-	uint64_t start = clock_mono_us();
-	uint64_t n = 0, n_messages = 0, bytes = 0, failed = 0;
 	enum err rc = apply_all(s, list);
+	if (rc == ERR_FULL) {
+		s->refuse_messages = true;
+		rc = apply_all(s, list);
+		s->refuse_messages = false;
+	}
+	return rc;
+}
+
+static void account(struct store *s, struct mail *list)
+{
+	uint64_t n = 0, n_messages = 0, bytes = 0, failed = 0;
 	for (struct mail *m = list; m; m = m->next, n++) {
-		struct store_op *op = (struct store_op *)(void *)m;
-		if (rc != ERR_OK)
-			op->result = rc;
-		else if (op->verb == STORE_PAGE)
-			op->result = s->backend->page(s, op);
-		else if (op->verb == STORE_PUBLISH && op->result == ERR_OK) {
+		struct store_op *op = op_of(m);
+		if (op->result != ERR_OK) {
+			failed++;
+		} else if (op->verb == STORE_PUBLISH) {
 			n_messages++;
 			bytes += msg_size(op->u.publish.msg);
 		}
-		if (op->result != ERR_OK)
-			failed++;
 	}
+	store_count(&s->operations, n);
+	store_count(&s->messages, n_messages);
+	store_count(&s->bytes, bytes);
+	store_count(&s->failed, failed);
+}
+
+/* Takes the pages out of *list, in order, and returns how many. */
+static size_t split_reads(struct mail **list, struct mail **pages, struct mail **last)
+{
+	size_t n = 0;
+	struct mail **at = list, **to = pages;
+	*pages = *last = NULL;
+	while (*at) {
+		struct mail *m = *at;
+		if (!is_read(op_of(m))) {
+			at = &m->next;
+			continue;
+		}
+		*at = m->next;
+		m->next = NULL;
+		*to = *last = m;
+		to = &m->next;
+		n++;
+	}
+	return n;
+}
+
+/* One transaction, and what follows from it. Without a reader thread, pages are read after the commit and answered with the batch, before any
+ * later one: what a page lacks is a record of a later batch, whose publisher learns of it later than the page's reader. */
+static void work(struct store *s, struct mail *list)
+{
+	uint64_t start = clock_mono_us();
+	enum err rc = commit_batch(s, list);
+	fault(s, STORE_AFTER_COMMIT, list);
 	if (rc == ERR_OK)
 		for (size_t i = 0; i < s->n_over_quota; i++)
 			report_over_quota(s, s->over_quota[i]);
-	s->n_over_quota = 0;
-	add(&s->commits, 1);
-	add(&s->operations, n);
-	add(&s->messages, n_messages);
-	add(&s->bytes, bytes);
-	add(&s->failed, failed);
-	add(&s->sync_us, clock_mono_us() - start);
+	else
+		for (struct mail *m = list; m; m = m->next)
+			op_of(m)->result = rc;
+	store_count(&s->commits, 1);
+	store_count(&s->sync_us, clock_mono_us() - start);
+	account(s, list);
+	struct mail *pages = NULL, *last = NULL;
+	size_t n_pages = 0;
+	if (rc == ERR_OK && s->backend->reader) {
+		n_pages = split_reads(&list, &pages, &last);
+		if (n_pages > 0 && s->backend->publish_reads(s) != ERR_OK)
+			store_count(&s->failed, 1); /* the pages will say so themselves */
+	} else if (rc == ERR_OK) {
+		for (struct mail *m = list; m; m = m->next)
+			if (is_read(op_of(m)))
+				op_of(m)->result = s->backend->read(s, op_of(m));
+	}
+	fault(s, STORE_BEFORE_ANSWER, list);
 	answer(list);
+	fault(s, STORE_AFTER_ANSWER, NULL);
+	if (n_pages > 0)
+		mailbox_push_chain(&s->pages, pages, last, n_pages, 0);
 }
 
 /* Tests' wait between taking a batch and answering it; cut short by store_stop. */
@@ -246,31 +314,31 @@ static struct mail *cut_batch(struct mail **pending, size_t *n, size_t *bytes)
 {
 	struct mail *first = *pending, *last = first;
 	*n = 1;
-	*bytes = op_bytes((struct store_op *)(void *)first);
+	*bytes = op_bytes(op_of(first));
 	while (last->next && *bytes < BATCH_BYTES_MAX) {
 		last = last->next;
 		++*n;
-		*bytes += op_bytes((struct store_op *)(void *)last);
+		*bytes += op_bytes(op_of(last));
 	}
 	*pending = last->next;
 	last->next = NULL;
 	return first;
 }
 
-/* Sleeps until the inbox may have something. */
-static void wait_inbox(struct store *s)
+/* Sleeps until fd is woken, at most timeout_ms (-1: for ever). */
+static void wait_woken(int fd, int timeout_ms)
 {
-	struct pollfd p = { .fd = s->wake_fd, .events = POLLIN };
+	struct pollfd p = { .fd = fd, .events = POLLIN };
 	uint64_t n;
-	if (poll(&p, 1, -1) > 0 && read(s->wake_fd, &n, sizeof n) < 0 && errno != EAGAIN)
+	if (poll(&p, 1, timeout_ms) > 0 && read(fd, &n, sizeof n) < 0 && errno != EAGAIN)
 		abort(); /* an eventfd of our own: only a closed descriptor does this */
 }
 
-static void wake_writer(void *arg)
+static void wake(void *arg)
 {
-	struct store *s = arg;
+	int *fd = arg;
 	uint64_t one = 1;
-	while (write(s->wake_fd, &one, sizeof one) < 0 && errno == EINTR)
+	while (write(*fd, &one, sizeof one) < 0 && errno == EINTR)
 		;
 }
 
@@ -282,9 +350,12 @@ static void *writer_main(void *arg)
 		bool stopping = atomic_load(&s->stopping); /* before the look: what was submitted before store_stop is seen below */
 		struct mail *pending = mailbox_take(&s->inbox);
 		if (!pending) {
-			if (stopping)
+			if (stopping) {
+				if (s->backend->publish_reads(s) != ERR_OK) /* nothing stays uncommitted */
+					store_count(&s->failed, 1);
 				return NULL;
-			wait_inbox(s);
+			}
+			wait_woken(s->wake_fd, s->backend->idle(s));
 			looked_us = clock_mono_us();
 			continue;
 		}
@@ -303,36 +374,59 @@ static void *writer_main(void *arg)
 	}
 }
 
+static void *reader_main(void *arg)
+{
+	struct store *s = arg;
+	for (;;) {
+		bool stopping = atomic_load(&s->reader_stopping);
+		struct mail *list = mailbox_take(&s->pages);
+		if (!list) {
+			if (stopping)
+				return NULL;
+			wait_woken(s->page_fd, -1);
+			continue;
+		}
+		while (list) { /* one by one: the first page need not wait for the last */
+			struct mail *next = list->next;
+			list->next = NULL;
+			struct store_op *op = op_of(list);
+			op->result = s->backend->read(s, op);
+			if (op->result != ERR_OK)
+				store_count(&s->failed, 1);
+			answer(list);
+			mailbox_done(&s->pages, 1, 0);
+			list = next;
+		}
+	}
+}
+
 /* ---- life */
 
 static enum err store_init(struct store *s)
 {
 	s->next_number = 1;
 	s->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-	mailbox_init(&s->inbox, wake_writer, s);
+	s->page_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	mailbox_init(&s->inbox, wake, &s->wake_fd);
+	mailbox_init(&s->pages, wake, &s->page_fd);
 	if (pthread_mutex_init(&s->numbers_lock, NULL) != 0)
 		return ERR_NOMEM;
 	enum err rc = map_create(&s->numbers);
-	return rc != ERR_OK ? rc : s->wake_fd < 0 ? ERR_IO : ERR_OK;
+	return rc != ERR_OK ? rc : s->wake_fd < 0 || s->page_fd < 0 ? ERR_IO : ERR_OK;
 }
 
 struct store *store_open(const struct store_options *o, char *error, size_t error_len)
 {
-	if (!o->memory) {
-		snprintf(error, error_len, "the disk store is not part of this build: use the memory store");
-		return NULL;
-	}
 	struct store *s = calloc(1, sizeof *s);
 	if (!s) {
 		snprintf(error, error_len, "out of memory");
 		return NULL;
 	}
 	s->options = *o;
-	s->backend = &store_memory;
+	s->backend = o->memory ? &store_memory : &store_lmdb;
+	snprintf(error, error_len, "out of memory");
 	enum err rc = store_init(s);
-	if (rc != ERR_OK)
-		snprintf(error, error_len, "%s", err_text(rc));
-	else
+	if (rc == ERR_OK)
 		rc = s->backend->open(s, error, error_len);
 	if (rc != ERR_OK) {
 		store_close(s);
@@ -346,15 +440,46 @@ enum err store_load(struct store *s, const struct store_loader *l, void *arg)
 	return s->backend->load(s, l, arg);
 }
 
-enum err store_start(struct store *s)
+enum err store_meta_get(struct store *s, const char *name, void *value, size_t *len)
+{
+	return s->backend->meta_get(s, name, value, len);
+}
+
+enum err store_meta_put(struct store *s, const char *name, const void *value, size_t len)
+{
+	return s->backend->meta_put(s, name, value, len);
+}
+
+/* Signals are the loops' business. */
+static int start_thread(pthread_t *thread, void *(*run)(void *arg), struct store *s)
 {
 	sigset_t all, before;
 	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &before); /* signals are the loops' business */
-	int rc = pthread_create(&s->writer, NULL, writer_main, s);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	int rc = pthread_create(thread, NULL, run, s);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	s->started = rc == 0;
-	return rc == 0 ? ERR_OK : ERR_NOMEM;
+	return rc;
+}
+
+static void stop_reader(struct store *s)
+{
+	if (!s->backend->reader)
+		return;
+	atomic_store(&s->reader_stopping, true);
+	wake(&s->page_fd);
+	pthread_join(s->reader, NULL);
+}
+
+enum err store_start(struct store *s)
+{
+	if (s->backend->reader && start_thread(&s->reader, reader_main, s) != 0)
+		return ERR_NOMEM;
+	if (start_thread(&s->writer, writer_main, s) != 0) {
+		stop_reader(s);
+		return ERR_NOMEM;
+	}
+	s->started = true;
+	return ERR_OK;
 }
 
 void store_submit(struct store *s, struct store_op *op)
@@ -369,8 +494,9 @@ void store_stop(struct store *s)
 	if (!s->started)
 		return;
 	atomic_store(&s->stopping, true);
-	wake_writer(s);
+	wake(&s->wake_fd);
 	pthread_join(s->writer, NULL);
+	stop_reader(s); /* the writer gave it its last pages */
 	s->started = false;
 }
 
@@ -387,6 +513,8 @@ void store_close(struct store *s)
 	pthread_mutex_destroy(&s->numbers_lock);
 	if (s->wake_fd >= 0)
 		close(s->wake_fd);
+	if (s->page_fd >= 0)
+		close(s->page_fd);
 	free(s->over_quota);
 	free(s);
 }
@@ -403,7 +531,9 @@ void store_stats(const struct store *s, struct store_stats *out)
 		.commits = get(&s->commits), .operations = get(&s->operations), .messages = get(&s->messages), .bytes = get(&s->bytes),
 		.sync_us = get(&s->sync_us), .failed = get(&s->failed), .dropped = get(&s->dropped),
 		.oldest_wait_us = since && now > since ? now - since : 0,
-		.waiting = atomic_load_explicit(&s->inbox.items, memory_order_relaxed),
+		.waiting = atomic_load_explicit(&s->inbox.items, memory_order_relaxed)
+		    + atomic_load_explicit(&s->pages.items, memory_order_relaxed),
 		.waiting_bytes = atomic_load_explicit(&s->inbox.bytes, memory_order_relaxed),
+		.corrupt = get(&s->corrupt), .size = get(&s->size), .used = get(&s->used), .failing = atomic_load(&s->failing),
 	};
 }

@@ -13,6 +13,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 
 struct store;
 
@@ -43,7 +44,10 @@ typedef uint32_t store_session;
  * PAGE            sees everything that was submitted before it on this thread, and perhaps what came later; it may complete after
  *                 operations submitted later (a reader thread serves it). ERR_NOT_FOUND: no such session (n_entries 0, end true).
  *                 A cursor that ignores live copies remembers the highest record id ignored: it is at the head only when end is set and
- *                 last_record is no less than that; else it reads on. */
+ *                 last_record is no less than that; else it reads on. Entries that fail verification are left out and reported
+ *                 (record_failed).
+ * HISTORY         as PAGE, of what was published with history set, oldest first. Never ERR_NOT_FOUND.
+ * META            put, or removed when value is NULL; synced before the completion whatever the durability. */
 enum store_verb {
 	STORE_SESSION_NEW,    /* u.session: create; a former session of the same client id is gone already */
 	STORE_SESSION_STATE,  /* u.session: connected or away (time, for expiry) */
@@ -58,6 +62,8 @@ enum store_verb {
 	STORE_WILL_PUT,       /* u.will */
 	STORE_WILL_DROP,
 	STORE_PAGE,           /* u.page: read queue entries */
+	STORE_HISTORY,        /* u.history: read a topic's or filter's past */
+	STORE_META,           /* u.meta: a small named value (wrapped keys, membership) */
 	STORE_BARRIER,        /* completes when all before it has; u.barrier.last_record */
 };
 
@@ -135,25 +141,76 @@ struct store_op {
 			bool end;                              /* out: nothing beyond the last entry when it was read */
 			uint64_t last_record;                  /* out: the last record id assigned when it was read */
 		} page;
+		struct {
+			const uint8_t *topic; size_t topic_len;        /* exactly this topic; NULL: those that match() accepts */
+			bool (*match)(void *arg, const uint8_t *topic, size_t len); void *match_arg; /* called on the store's reader thread */
+			uint64_t after;                        /* records > after; 0: from the start that since_ms and newest give */
+			uint64_t since_ms;                     /* wall clock, with after == 0; 0: all */
+			uint64_t newest;                       /* the last so many of what matches, with after == 0; 0: all */
+			uint32_t max_entries;
+			uint64_t max_bytes;
+			struct store_entry *entries;           /* out, as of a page; qos as published, retain and state 0 */
+			uint32_t n_entries;
+			uint64_t next;                         /* out: the after of the next read (entries may be few or none meanwhile) */
+			bool end;                              /* out: nothing beyond next when it was read */
+			uint64_t last_record;                  /* out: as of a page */
+		} history;
+		struct {
+			const char *name;                      /* at most STORE_NAME_MAX bytes; submitter's, valid until done */
+			const void *value; size_t len;
+		} meta;
 		struct { uint64_t last_record; } barrier;
 	} u;
 };
 
+/* What a completion means. STRICT: synced. RELAXED: committed (survives the process; a power cut takes the last sync_interval_ms).
+ * OFF: taken (the end of the process takes them as well). The file stays sound in each. The numbers of conf_durability. */
+enum store_durability { STORE_STRICT = 0, STORE_RELAXED = 1, STORE_OFF = 2 };
+
 /* What happens to a session over its quota; see STORE_PUBLISH above. The numbers of conf_queue_full. */
 enum store_queue_full { STORE_END_SESSION = 0, STORE_REJECT = 1, STORE_DROP_OLDEST = 2 };
+
+/* Encryption of messages at rest. The store calls seal on its writer thread and open on its reader or loading thread, at the same time. */
+struct store_crypto {
+	void *arg;
+	size_t overhead;                     /* bytes that seal adds, at most STORE_OVERHEAD_MAX: boot id, nonce, tag in whatever order */
+	/* Seals len bytes under the key of topic into out (len + overhead bytes, not overlapping); aad is authenticated: format version,
+	 * record kind, record id, topic, publisher, QoS, flags, times, lengths. */
+	enum err (*seal)(void *arg, const uint8_t *topic, size_t topic_len, const uint8_t *aad, size_t aad_len,
+	    const uint8_t *plain, size_t len, uint8_t *out);
+	/* Opens len + overhead bytes into out (len bytes). ERR_CORRUPT: not authentic. */
+	enum err (*open)(void *arg, const uint8_t *topic, size_t topic_len, const uint8_t *aad, size_t aad_len,
+	    const uint8_t *sealed, size_t len, uint8_t *out);
+};
+#define STORE_OVERHEAD_MAX 64u
+#define STORE_NAME_MAX 200u
+
+struct store_history_limits {
+	uint64_t count, age_s, bytes;        /* 0: no limit of that kind */
+};
+
+/* Where tests may end the process, or make it fail (options.fault). */
+enum store_fault { STORE_BEFORE_COMMIT, STORE_AFTER_COMMIT, STORE_BEFORE_ANSWER, STORE_AFTER_ANSWER };
 
 struct store_options {
 	bool memory;
 	uint32_t memory_delay_ms;            /* between taking a batch and answering it */
 	const char *dir;
-	uint64_t max_size;                   /* bytes */
-	int durability;                      /* 0 strict, 1 relaxed, 2 off */
-	uint32_t sync_interval_ms;
+	uint64_t max_size;                   /* bytes: the file's limit, fixed while it is open */
+	int durability;                      /* enum store_durability */
+	uint32_t sync_interval_ms;           /* relaxed: between syncs; off: between commits; 0: 1,000 */
 	uint64_t max_queued_messages, max_queued_bytes; /* per session; 0: no limit */
 	int queue_full;                      /* enum store_queue_full */
 	/* A session went over its quota under end-session: called on the store thread; the broker ends it. */
 	void (*session_over_quota)(void *arg, store_session session);
+	/* A stored message failed verification and was left out. Store's reader or loading thread; may be NULL. */
+	void (*record_failed)(void *arg, uint64_t record);
+	/* How much of topic's past is kept; false: none (what there is goes). Store thread; NULL: everything is kept. */
+	bool (*history_limits)(void *arg, const uint8_t *topic, size_t len, struct store_history_limits *out);
+	/* Tests only: called on the store thread with the batch (linked by mail.next). NULL otherwise. */
+	void (*fault)(void *arg, enum store_fault where, const struct store_op *batch);
 	void *arg;
+	const struct store_crypto *crypto;   /* NULL: messages are stored in clear (tests); the same at every start */
 };
 
 /* Opens (creates) and verifies; on failure NULL and error says what to do. No thread yet. */
@@ -162,13 +219,18 @@ struct store *store_open(const struct store_options *o, char *error, size_t erro
 /* What a start finds; called by store_load on the calling thread, before store_start. Pointers are borrowed for the call. */
 struct store_loader {
 	enum err (*session)(void *arg, store_session number, const char *client_id, size_t client_id_len,
-	    const char *cn, size_t cn_len, uint64_t expiry_s, uint64_t away_since_ms);
+	    const char *cn, size_t cn_len, uint64_t expiry_s, uint64_t away_since_ms); /* connected when the process ended: now */
 	enum err (*subscription)(void *arg, store_session number, const uint8_t *filter, size_t len, uint8_t options, uint32_t sub_id);
 	enum err (*qos2_received)(void *arg, store_session number, uint16_t packet_id);
 	enum err (*retained)(void *arg, struct msg *m);
 	enum err (*will)(void *arg, store_session number, struct msg *m);
 };
 enum err store_load(struct store *s, const struct store_loader *l, void *arg) MUST_CHECK;
+
+/* Small named values, on the opening thread before store_start. get: up to *len bytes into value, *len the stored size;
+ * ERR_NOT_FOUND; ERR_FULL when it is larger. put: as STORE_META, done on return. */
+enum err store_meta_get(struct store *s, const char *name, void *value, size_t *len) MUST_CHECK;
+enum err store_meta_put(struct store *s, const char *name, const void *value, size_t len) MUST_CHECK;
 
 enum err store_start(struct store *s) MUST_CHECK; /* starts the writer thread */
 
@@ -191,7 +253,17 @@ struct store_stats {
 	uint64_t dropped;             /* queue entries given up under drop-oldest or end-session */
 	uint64_t oldest_wait_us;      /* upper bound of the age of the oldest operation not yet answered */
 	uint64_t waiting, waiting_bytes; /* operations submitted and not yet answered, and bytes of their messages */
+	uint64_t corrupt;             /* records that failed verification */
+	uint64_t size, used;          /* bytes: of the whole store, and in use */
+	bool failing;                 /* the disk failed: every operation gets ERR_IO until the store has been reopened and verified */
 };
 void store_stats(const struct store *s, struct store_stats *out); /* any thread */
+
+/* Verifies the store in dir read-only, prints what it holds and what is wrong. crypto may be NULL: messages' contents are not
+ * verified then. No broker may be using it. ERR_OK: sound; ERR_CORRUPT, ERR_IO, ERR_EXISTS (in use), ERR_NOT_FOUND. Any process. */
+enum err store_check(const char *dir, const struct store_crypto *crypto, FILE *out) MUST_CHECK;
+
+/* Copies the store in dir, in use by a broker or not, as of now, into the empty or new directory to; synced on return. Any process. */
+enum err store_backup(const char *dir, const char *to, char *error, size_t error_len) MUST_CHECK;
 
 #endif

@@ -9,21 +9,32 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-/* All of it runs on the writer thread, except open and load (the opening thread, before the writer starts) and close (after it ended). */
+/* All of it runs on the writer thread, except open, load, meta_get and meta_put (the opening thread, before the writer starts), read (the
+ * reader thread where `reader` is set) and close (after both have ended). */
 struct store_backend {
+	bool reader;                        /* pages are read on a thread of their own */
 	enum err (*open)(struct store *s, char *error, size_t error_len);
 	enum err (*load)(struct store *s, const struct store_loader *l, void *arg);
-	/* A batch: begin, apply for each op, commit. A failed begin or commit undoes the whole batch, and every op gets its error. */
+	enum err (*meta_get)(struct store *s, const char *name, void *value, size_t *len);
+	enum err (*meta_put)(struct store *s, const char *name, const void *value, size_t len);
+	/* A batch: begin, apply for each op, then commit, or abort, which undoes it: after a failed begin or commit nothing of it stands, and
+	 * every op gets the error. */
 	enum err (*begin)(struct store *s);
-	/* One op, all or nothing; every verb but STORE_PAGE and STORE_BARRIER. The result is that op's alone. */
+	/* One op, all or nothing; not for pages and STORE_BARRIER. The result is that op's alone, unless s->batch_error is set: then the whole
+	 * batch is lost. */
 	enum err (*apply)(struct store *s, struct store_op *op);
 	enum err (*commit)(struct store *s);
-	/* After the commit: fills u.page. */
-	enum err (*page)(struct store *s, struct store_op *op);
+	void (*abort)(struct store *s);
+	/* Makes what was committed visible to read. */
+	enum err (*publish_reads)(struct store *s);
+	/* STORE_PAGE and STORE_HISTORY, after the commit. */
+	enum err (*read)(struct store *s, struct store_op *op);
+	/* When there is nothing else to do: a bounded piece of upkeep. Returns after how many ms it wants to be called again; -1: never. */
+	int (*idle)(struct store *s);
 	void (*close)(struct store *s); /* also after a failed open */
 };
 
-extern const struct store_backend store_memory;
+extern const struct store_backend store_memory, store_lmdb;
 
 struct store {
 	struct store_options options;       /* immutable after store_open */
@@ -31,11 +42,15 @@ struct store {
 	void *state;                        /* the backend's; writer thread */
 	struct mailbox inbox;
 	int wake_fd;                        /* eventfd; readable: look at the inbox */
-	pthread_t writer;
+	struct mailbox pages;               /* for the reader thread */
+	int page_fd;                        /* eventfd, as wake_fd */
+	pthread_t writer, reader;
 	bool started;                       /* owner of the store: start, stop, close */
-	atomic_bool stopping;
+	atomic_bool stopping, reader_stopping;
 
 	uint64_t last_record;               /* writer thread; set by the backend */
+	enum err batch_error;               /* writer thread; see apply */
+	bool refuse_messages;               /* writer thread: the batch runs a second time, for want of space */
 	store_session *over_quota;          /* writer thread: to be reported after the commit */
 	size_t n_over_quota, over_quota_room;
 
@@ -44,9 +59,16 @@ struct store {
 	store_session next_number;          /* numbers_lock */
 
 	/* written by the writer, read by anyone */
-	atomic_uint_fast64_t commits, operations, messages, bytes, sync_us, failed, dropped;
+	atomic_uint_fast64_t commits, operations, messages, bytes, sync_us, failed, dropped, corrupt, size, used;
+	atomic_bool failing;
 	atomic_uint_fast64_t batch_since_us; /* no op of the batch being worked on is older; 0: no batch */
 };
+
+/* A counter of the above; any thread. */
+static inline void store_count(atomic_uint_fast64_t *counter, uint64_t n)
+{
+	atomic_fetch_add_explicit(counter, n, memory_order_relaxed);
+}
 
 /* For backends, on the writer thread: session goes over its quota (end-session); told to the broker after the commit. */
 void store_note_over_quota(struct store *s, store_session session);

@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* The disk backend's parts: db.c (file, tables, transactions, space), message.c (message records), lmdb.c (operations), queue.c (sessions'
+ * queues), history.c, read.c (pages). The layout of the tables is in docs/store.md. */
+#ifndef STORE_LMDB_INT_H
+#define STORE_LMDB_INT_H
+
+#include "store/store_int.h"
+
+#include "base/siphash.h"
+
+#include <lmdb.h>
+#include <string.h>
+
+#define FORMAT_VERSION 1u
+
+enum table {
+	T_META, T_SESSIONS, T_SUBSCRIPTIONS, T_QUEUE, T_RECEIVED, T_MESSAGES, T_REFERENCES, T_RETAINED, T_WILLS, T_TOPICS, T_TOPIC_NAMES,
+	T_HISTORY, T_HISTORY_ALL, T_DEAD, T_COUNT
+};
+extern const char *const table_names[T_COUNT];
+
+struct db {                                 /* the open file */
+	MDB_env *env;
+	MDB_dbi t[T_COUNT];
+	struct siphash_key hash_key;        /* of the file: where names are hashed into keys */
+	bool sealed;                        /* messages are encrypted */
+};
+
+struct stored_session {                     /* writer thread; what a quota needs, for every session of the file */
+	struct map_node node;
+	store_session number;
+	struct session_counts {
+		uint64_t messages, bytes;   /* queue entries with a message */
+		uint64_t queued_from;       /* no entry before this record is STORE_QUEUED */
+		bool over_quota;
+	} now, saved;                       /* saved: as of the last commit, when touched */
+	uint64_t last_record;               /* the last one published to it since the start */
+	bool touched, created, ended, swept;/* in the open transaction; swept: nothing is left of an ended one */
+	struct stored_session *next_touched;
+};
+
+struct stored_topic {                       /* writer thread; of a topic with history */
+	struct map_node node;
+	uint32_t id;
+	struct topic_counts {
+		uint64_t count, bytes;
+		uint64_t oldest_ms;         /* a lower bound; 0: not known */
+	} now, saved;
+	bool touched, created;
+	struct stored_topic *next_touched;
+	struct stored_topic *next, **prev;  /* all of them, for the sweep */
+	size_t len;
+	uint8_t name[];
+};
+
+struct lmdb {
+	struct db db;
+	int dir_fd;                         /* locked against a second broker */
+	pthread_mutex_t read_lock;          /* held while a page is read, and while the environment is opened anew */
+	MDB_txn *read_txn;                  /* read_lock; reset between pages */
+	/* all below: writer thread */
+	MDB_txn *txn;                       /* open between begin and commit (durability off: longer) */
+	struct map sessions, topics;
+	struct stored_session *touched_sessions;
+	struct stored_topic *touched_topics, *all_topics, *sweep_at;
+	uint32_t next_topic;
+	store_session *dead;                /* ended sessions whose queues are still being deleted */
+	size_t n_dead, dead_room;
+	bool dead_finished;                 /* the last of dead, with the open transaction */
+	bool sync_now;                      /* this commit is synced whatever the durability */
+	bool tight, very_tight;             /* less than 10 %, 5 % of the file is free */
+	bool uncommitted, unsynced;         /* durability off, relaxed */
+	size_t uncommitted_bytes;
+	uint64_t committed_ms, synced_ms, space_ms, reopen_ms, sweep_ms; /* monotonic */
+	size_t good_txn;                    /* the last transaction known to be committed */
+	uint64_t saved_record;              /* last_record as stored */
+	MDB_txn *pin;                       /* relaxed: a reader at the last synced state, so that its pages stay */
+	uint8_t *scratch;                   /* for additional data and long messages */
+	size_t scratch_room;
+};
+
+static inline struct lmdb *lmdb_of(const struct store *s)
+{
+	return s->state;
+}
+
+/* ---- bytes: keys are big endian, so that they sort; values too, for one pair of functions */
+
+static inline uint8_t *put_be(uint8_t *p, uint64_t v, unsigned bytes)
+{
+	for (unsigned i = bytes; i-- > 0; v >>= 8)
+		p[i] = (uint8_t)v;
+	return p + bytes;
+}
+
+static inline uint64_t get_be(const uint8_t *p, unsigned bytes)
+{
+	uint64_t v = 0;
+	for (unsigned i = 0; i < bytes; i++)
+		v = v << 8 | p[i];
+	return v;
+}
+
+#define QUEUE_KEY 12u   /* session 4, record 8 */
+#define QUEUE_VALUE 14u /* state 1, QoS 1, RETAIN 1, 0, packet identifier 2, subscription identifier 4, size 4 */
+
+struct queue_entry {
+	uint64_t record;
+	uint32_t sub_id, size;  /* size: msg_size, 0 without message */
+	uint16_t packet_id;
+	uint8_t state, qos, retain;
+};
+
+static inline void queue_key(uint8_t key[static QUEUE_KEY], store_session session, uint64_t record)
+{
+	put_be(put_be(key, session, 4), record, 8);
+}
+
+void queue_entry_encode(uint8_t value[static QUEUE_VALUE], const struct queue_entry *e);
+/* ERR_CORRUPT when key and value are no queue entry. */
+enum err queue_entry_decode(const MDB_val *key, const MDB_val *value, store_session *session, struct queue_entry *e) MUST_CHECK;
+
+/* ---- db.c */
+
+enum err db_err(int rc); /* of LMDB's or the system's */
+/* Opens what is there and verifies its version and form, or creates it. Nothing is changed when it fails on existing files. */
+enum err db_open(struct db *db, const char *dir, const struct store_options *o, bool create, unsigned flags, char *error, size_t error_len);
+void db_close(struct db *db);
+/* Locks dir against another broker: a descriptor, or -1 with the reason. create: make the directory. */
+int db_lock(const char *dir, bool create, char *error, size_t error_len);
+/* Bytes of the file, and of those the ones in use. */
+/* What relaxed keeps beside the file, so that a power cut finds the last synced state. sync: writes everything to disk and notes it;
+ * restore: before opening; forget: everything is synced for good. */
+enum err synced_note(const struct db *db, int dir_fd) MUST_CHECK;
+enum err synced_restore(int dir_fd, char *error, size_t error_len) MUST_CHECK;
+void synced_forget(int dir_fd);
+enum err db_space(const struct db *db, MDB_txn *txn, uint64_t *size, uint64_t *used);
+
+/* In the writer's transaction. Any failure but ERR_NOT_FOUND sets s->batch_error. */
+enum err db_get(struct store *s, enum table t, const void *key, size_t key_len, MDB_val *value) MUST_CHECK;
+enum err db_put(struct store *s, enum table t, const void *key, size_t key_len, const void *value, size_t len, unsigned flags) MUST_CHECK;
+enum err db_del(struct store *s, enum table t, const void *key, size_t key_len) MUST_CHECK;
+enum err db_fail(struct store *s, int rc); /* notes rc as the batch's error */
+enum err db_cursor(struct store *s, enum table t, MDB_cursor **c) MUST_CHECK;
+
+/* Names are found by hash: keys are prefix (0 or 4 bytes), hash 8, number 1; values hold the name behind `skip` bytes. key_len: of the
+ * result. ERR_NOT_FOUND: key is where it would go. */
+#define NAME_KEY_MAX 13u
+enum err name_find(const struct db *db, MDB_txn *txn, enum table t, const uint8_t *prefix, size_t prefix_len, const uint8_t *name, size_t len,
+    size_t skip, uint8_t key[static NAME_KEY_MAX], MDB_val *value) MUST_CHECK;
+
+enum err scratch_reserve(struct lmdb *l, size_t len) MUST_CHECK;
+
+/* ---- message.c */
+
+/* Writes m under record with refs references (>= 1). */
+enum err message_put(struct store *s, uint64_t record, const struct msg *m, uint32_t refs) MUST_CHECK;
+/* Takes one reference away; the last one takes the message. */
+enum err message_unref(struct store *s, uint64_t record) MUST_CHECK;
+/* Reads and opens one into *out (one reference). ERR_CORRUPT, ERR_NOT_FOUND, ERR_NOMEM, ERR_IO. */
+enum err message_get(const struct db *db, const struct store_crypto *crypto, MDB_txn *txn, uint64_t record, struct msg **out) MUST_CHECK;
+
+/* ---- queue.c: writer thread, in a transaction */
+
+struct stored_session *session_find(const struct lmdb *l, store_session number);
+struct stored_session *session_add(struct lmdb *l, store_session number); /* NULL: no memory */
+void session_touch(struct lmdb *l, struct stored_session *session);       /* before it changes */
+enum err queue_publish(struct store *s, struct store_op *op) MUST_CHECK;
+enum err queue_deliver(struct store *s, struct store_op *op) MUST_CHECK;
+/* Deletes up to max entries of the session's queue; *left: whether any remain. */
+enum err queue_delete(struct store *s, store_session number, size_t max, bool *left) MUST_CHECK;
+enum err dead_add(struct lmdb *l, store_session number) MUST_CHECK;
+enum err dead_sweep(struct store *s, size_t max) MUST_CHECK;
+/* Reads every queue's length at start. */
+enum err queue_count(struct store *s, MDB_txn *txn) MUST_CHECK;
+
+/* ---- history.c: writer thread, in a transaction */
+
+struct stored_topic *topic_find(const struct lmdb *l, const uint8_t *name, size_t len);
+struct stored_topic *topic_get(struct store *s, const uint8_t *name, size_t len); /* made if need be; NULL: no memory */
+enum err history_append(struct store *s, struct stored_topic *topic, uint64_t record, const struct msg *m) MUST_CHECK;
+/* Deletes what limits do not allow (NULL: everything), at most max records; *deleted: how many. */
+enum err history_trim(struct store *s, struct stored_topic *topic, const struct store_history_limits *limits, size_t max, size_t *deleted) MUST_CHECK;
+bool history_limits(const struct store *s, const struct stored_topic *topic, struct store_history_limits *out);
+bool history_exceeds(const struct stored_topic *topic, const struct store_history_limits *limits, uint64_t now_ms);
+enum err history_save(struct store *s) MUST_CHECK;              /* touched topics' counts, before the commit */
+enum err history_sweep(struct store *s, size_t topics, size_t max, bool *more) MUST_CHECK;
+bool history_has_work(struct store *s, size_t topics);
+enum err history_load(struct store *s, MDB_txn *txn) MUST_CHECK;
+void history_settle(struct lmdb *l, bool committed);            /* forgets or undoes what the transaction changed in memory */
+void history_free(struct lmdb *l);
+
+/* ---- read.c: reader thread */
+
+enum err read_page(struct store *s, struct store_op *op) MUST_CHECK;
+enum err read_history(struct store *s, struct store_op *op) MUST_CHECK;
+
+#endif
