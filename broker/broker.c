@@ -1,0 +1,357 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#include "broker/broker.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/pool.h"
+#include "base/random.h"
+#include "broker/conn.h"
+#include "broker/listener.h"
+#include "broker/loop.h"
+#include "broker/sessions.h"
+#include "broker/sys.h"
+
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <time.h>
+#include <unistd.h>
+
+#define OTHER_FILES 64U /* descriptors that are not clients: listeners, epoll, eventfd, store, log */
+#define STOP_WAIT_MS 2000U
+
+unsigned broker_loop_of(const struct broker *b, const void *client_id, size_t len)
+{
+    return (unsigned)(siphash13(&b->client_key, client_id, len) % b->n_loops);
+}
+
+/* ---- sizes ---- */
+
+/* CPUs that the control group's quota pays for, rounded up; 0: no quota. */
+static unsigned cgroup_cpus(void)
+{
+    unsigned long quota = 0, period = 0;
+    FILE *f = fopen("/sys/fs/cgroup/cpu.max", "re");
+    if (!f)
+        return 0;
+    if (fscanf(f, "%lu %lu", &quota, &period) != 2)
+        quota = period = 0; /* "max" */
+    fclose(f);
+    return period > 0 ? (unsigned)((quota + period - 1) / period) : 0;
+}
+
+static unsigned choose_loops(const struct conf *conf)
+{
+    if (conf->threads > 0)
+        return conf->threads < LOOPS_MAX ? conf->threads : LOOPS_MAX;
+    cpu_set_t set;
+    unsigned n = sched_getaffinity(0, sizeof set, &set) == 0 ? (unsigned)CPU_COUNT(&set) : 1;
+    unsigned quota = cgroup_cpus();
+    if (quota > 0 && quota < n)
+        n = quota;
+    return n < 1 ? 1 : n < LOOPS_MAX ? n : LOOPS_MAX;
+}
+
+/* Raises nofile to its hard limit, and says how many connections that allows. */
+static enum err choose_max_connections(struct broker *b, char *error, size_t error_len)
+{
+    struct rlimit r;
+    if (getrlimit(RLIMIT_NOFILE, &r) != 0)
+        return ERR_IO;
+    r.rlim_cur = r.rlim_max;
+    if (setrlimit(RLIMIT_NOFILE, &r) != 0)
+        getrlimit(RLIMIT_NOFILE, &r);
+    uint64_t other = OTHER_FILES + (uint64_t)b->n_loops * (b->n_listeners + 4);
+    uint64_t most = r.rlim_cur > other ? r.rlim_cur - other : 0;
+    uint32_t wanted = b->conf->max_connections;
+    if (wanted > most && b->conf->max_connections_given) {
+        snprintf(error, error_len, "max_connections %u: the limit on open files (nofile, %llu) allows %llu", wanted,
+                 (unsigned long long)r.rlim_cur, (unsigned long long)most);
+        return ERR_FULL;
+    }
+    b->max_connections = wanted > 0 && wanted < most ? wanted : (uint32_t)(most < UINT32_MAX ? most : UINT32_MAX);
+    return ERR_OK;
+}
+
+/* ---- building ---- */
+
+static enum err make_listeners(struct broker *b, char *error, size_t error_len)
+{
+    b->n_listeners = b->conf->n_listeners;
+    b->listeners = calloc(b->n_listeners, sizeof *b->listeners);
+    if (!b->listeners)
+        return ERR_NOMEM;
+    for (size_t i = 0; i < b->n_listeners; i++) {
+        const struct conf_listener *c = &b->conf->listeners[i];
+        b->listeners[i].conf = c;
+        if (c->plaintext)
+            continue;
+        struct tls_options o = {.cafile = c->cafile, .capath = c->capath, .certfile = c->certfile, .keyfile = c->keyfile,
+                                .crlfile = c->crlfile, .ciphers = c->ciphers, .ciphers_tls13 = c->ciphers_tls13, .tls12 = c->tls12};
+        b->listeners[i].tls = tls_ctx_new(&o, error, error_len);
+        if (!b->listeners[i].tls)
+            return ERR_INVALID;
+    }
+    return ERR_OK;
+}
+
+struct over_quota_mail {
+    struct mail mail;
+    store_session number;
+};
+
+static void end_if_over_quota(struct session *s, void *arg)
+{
+    if (!s->persistent || session_number(s) != *(const store_session *)arg)
+        return;
+    log_warning("audit: client '%.*s': session ended: its queue in the store is full", s->client_id_len, s->client_id);
+    if (s->conn)
+        conn_end(s->conn, LOG_WARNING, true, "session ended: its queue in the store is full");
+    sessions_end(s, "queue full");
+}
+
+static void on_over_quota(struct mail *m, void *owner)
+{
+    struct loop *l = owner;
+    sessions_each(l->sessions, end_if_over_quota, &((struct over_quota_mail *)m)->number);
+    pool_free(m);
+}
+
+/* Store thread: the session may be on any loop. */
+static void session_over_quota(void *arg, store_session number)
+{
+    struct broker *b = arg;
+    for (unsigned i = 0; i < b->n_loops; i++) {
+        struct over_quota_mail *m = pool_alloc(sizeof *m);
+        if (!m) {
+            log_error("out of memory: session %u stays over its quota", number);
+            continue;
+        }
+        *m = (struct over_quota_mail){.mail.run = on_over_quota, .number = number};
+        mailbox_push(&b->loops[i]->mailbox, &m->mail);
+    }
+}
+
+static enum err open_store(struct broker *b, char *error, size_t error_len)
+{
+    const struct conf *c = b->conf;
+    struct store_options o = {
+        .memory = c->store == CONF_STORE_MEMORY,
+        .memory_delay_ms = c->store_memory_delay_ms,
+        .dir = c->store_dir,
+        .max_size = c->store_max_size,
+        .durability = c->durability,
+        .sync_interval_ms = c->sync_interval_ms,
+        .max_queued_messages = c->max_queued_messages,
+        .max_queued_bytes = c->max_queued_bytes,
+        .queue_full = c->queue_full,
+        .session_over_quota = session_over_quota,
+        .arg = b,
+    };
+    b->store = store_open(&o, error, error_len);
+    return b->store ? ERR_OK : ERR_IO;
+}
+
+/* ---- what the store brings back ---- */
+
+struct restoring {
+    struct broker *b;
+    struct session *s;
+    store_session number; /* of s */
+};
+
+static struct session *restored_session(struct restoring *r, store_session number)
+{
+    return r->s && r->number == number ? r->s : NULL;
+}
+
+static enum err restore_session(void *arg, store_session number, const char *client_id, size_t client_id_len, const char *cn,
+                                size_t cn_len, uint64_t expiry_s, uint64_t away_since_ms)
+{
+    struct restoring *r = arg;
+    struct loop *l = r->b->loops[broker_loop_of(r->b, client_id, client_id_len)];
+    struct identity *id = identity_new(cn, cn_len);
+    r->s = id ? sessions_add(l->sessions, client_id, client_id_len, id, number) : NULL;
+    r->number = number;
+    identity_unref(id);
+    if (!r->s)
+        return ERR_NOMEM;
+    STATS_SUB(l, persistent_away, 1); /* sessions_age counts it */
+    r->s->cursor = true;
+    r->s->expiry_s = expiry_s;
+    sessions_age(r->s, away_since_ms ? away_since_ms : l->wall_ms);
+    return ERR_OK;
+}
+
+static enum err restore_subscription(void *arg, store_session number, const uint8_t *filter, size_t len, uint8_t options,
+                                     uint32_t sub_id)
+{
+    struct restoring *r = arg;
+    struct session *s = restored_session(r, number);
+    bool added;
+    if (!s)
+        return ERR_CORRUPT;
+    return trie_subscribe(r->b->trie, r->b->epoch_id, &s->subs, filter, len, options, sub_id, &added);
+}
+
+static enum err restore_received(void *arg, store_session number, uint16_t packet_id)
+{
+    struct session *s = restored_session(arg, number);
+    return s ? pidset_add(&s->received, packet_id) : ERR_CORRUPT;
+}
+
+static enum err restore_retained(void *arg, struct msg *m)
+{
+    struct restoring *r = arg;
+    return retained_put(r->b->retained, r->b->epoch_id, m, 0);
+}
+
+static enum err restore_will(void *arg, store_session number, struct msg *m)
+{
+    (void)arg;
+    (void)number;
+    (void)m;
+    return ERR_OK; /* none is stored yet */
+}
+
+static enum err restore(struct broker *b)
+{
+    static const struct store_loader loader = {restore_session, restore_subscription, restore_received, restore_retained,
+                                               restore_will};
+    struct restoring r = {.b = b};
+    return store_load(b->store, &loader, &r);
+}
+
+/* ---- life ---- */
+
+struct broker *broker_new(const struct conf *conf, char *error, size_t error_len)
+{
+    struct broker *b = calloc(1, sizeof *b);
+    snprintf(error, error_len, "out of memory");
+    if (!b)
+        return NULL;
+    b->conf = conf;
+    b->started_ms = clock_mono_ms();
+    b->n_loops = choose_loops(conf);
+    random_bytes(&b->client_key, sizeof b->client_key);
+    b->epoch = epoch_new();
+    b->trie = b->epoch ? trie_new(b->epoch) : NULL;
+    b->retained = b->epoch ? retained_new(b->epoch) : NULL;
+    if (!b->trie || !b->retained || (b->epoch_id = epoch_register(b->epoch)) < 0 || make_listeners(b, error, error_len) != ERR_OK ||
+        choose_max_connections(b, error, error_len) != ERR_OK || open_store(b, error, error_len) != ERR_OK)
+        goto failed;
+    for (unsigned i = 0; i < b->n_loops; i++)
+        if (!(b->loops[i] = loop_new(b, i)))
+            goto failed;
+    epoch_online(b->epoch, b->epoch_id);
+    enum err e = restore(b);
+    epoch_offline(b->epoch, b->epoch_id);
+    if (e != ERR_OK) {
+        snprintf(error, error_len, "the store cannot be loaded: %s", err_text(e));
+        goto failed;
+    }
+    return b;
+failed:
+    broker_free(b);
+    return NULL;
+}
+
+enum err broker_listen(struct broker *b, char *error, size_t error_len)
+{
+    return listener_open_all(b, error, error_len);
+}
+
+enum err broker_start(struct broker *b)
+{
+    enum err e = store_start(b->store);
+    sys_start(b->loops[0]);
+    for (unsigned i = 0; e == ERR_OK && i < b->n_loops; i++)
+        e = loop_start(b->loops[i]);
+    return e;
+}
+
+/* ---- stopping ---- */
+
+static void on_stop_reading(struct mail *m, void *owner)
+{
+    struct loop *l = owner;
+    pool_free(m);
+    listener_stop(l);
+    l->stopping = true;
+    for (struct conn *c = l->conns; c; c = c->next)
+        conn_hold(c, HOLD_STOPPING);
+}
+
+static void on_end(struct mail *m, void *owner)
+{
+    struct loop *l = owner;
+    pool_free(m);
+    l->ending = true;
+    for (struct conn *c = l->conns, *next; c; c = next) {
+        next = c->next;
+        conn_end(c, LOG_INFO, true, "the broker is shutting down");
+    }
+}
+
+static void tell_all(struct broker *b, void (*run)(struct mail *m, void *owner))
+{
+    for (unsigned i = 0; i < b->n_loops; i++) {
+        struct mail *m = pool_alloc(sizeof *m);
+        if (!m)
+            abort(); /* shutting down, and not even memory for that */
+        *m = (struct mail){.run = run};
+        mailbox_push(&b->loops[i]->mailbox, m);
+    }
+}
+
+static bool all_drained(const struct broker *b)
+{
+    for (unsigned i = 0; i < b->n_loops; i++)
+        if (!atomic_load(&b->loops[i]->drained) || atomic_load(&b->loops[i]->mailbox.head))
+            return false;
+    return true;
+}
+
+void broker_stop(struct broker *b)
+{
+    struct timespec tick = {.tv_nsec = 2000000};
+    atomic_store(&b->stopping, true);
+    tell_all(b, on_stop_reading);
+    for (uint64_t end = clock_mono_ms() + STOP_WAIT_MS; !all_drained(b) && clock_mono_ms() < end;)
+        nanosleep(&tick, NULL);
+    tell_all(b, on_end);
+    for (unsigned i = 0; i < b->n_loops; i++)
+        if (b->loops[i]->thread)
+            pthread_join(b->loops[i]->thread, NULL);
+    store_stop(b->store);
+    for (unsigned i = 0; i < b->n_loops; i++) /* what came too late is freed by its own run() */
+        b->loops[i]->thread = 0;
+    bool more = true;
+    while (more) {
+        more = false;
+        for (unsigned i = 0; i < b->n_loops; i++)
+            more |= mailbox_run(&b->loops[i]->mailbox, b->loops[i]) > 0;
+    }
+}
+
+void broker_free(struct broker *b)
+{
+    if (!b)
+        return;
+    for (unsigned i = 0; i < b->n_loops; i++)
+        loop_free(b->loops[i]);
+    if (b->store)
+        store_close(b->store);
+    for (size_t i = 0; b->listeners && i < b->n_listeners; i++)
+        tls_ctx_unref(b->listeners[i].tls);
+    free(b->listeners);
+    if (b->retained)
+        retained_free(b->retained);
+    if (b->trie)
+        trie_free(b->trie);
+    if (b->epoch)
+        epoch_free(b->epoch);
+    free(b);
+}

@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* The broker: what its loops share. Built by broker_new, immutable (or with its own protection) once loops run. */
+#ifndef BROKER_BROKER_H
+#define BROKER_BROKER_H
+
+#include "base/epoch.h"
+#include "base/err.h"
+#include "base/siphash.h"
+#include "conf/conf.h"
+#include "crypto/tls.h"
+#include "store/store.h"
+#include "topics/retained.h"
+#include "topics/trie.h"
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#define LOOPS_MAX 8U
+
+struct loop;
+
+/* One configured listener; every loop has its own socket for it (SO_REUSEPORT). */
+struct listener {
+    const struct conf_listener *conf; /* immutable */
+    struct tls_ctx *tls;              /* NULL: plain text on loopback */
+    atomic_uint connections;          /* any loop */
+};
+
+struct broker {
+    const struct conf *conf;          /* immutable */
+    struct epoch *epoch;
+    int epoch_id;                     /* main thread's, for what it does while no loop runs */
+    struct trie *trie;
+    struct retained *retained;
+    struct store *store;
+    struct listener *listeners;       /* n_listeners of them */
+    size_t n_listeners;
+    struct loop *loops[LOOPS_MAX];
+    unsigned n_loops;
+    struct siphash_key client_key;    /* client id → loop */
+    uint32_t max_connections;
+    atomic_uint connections;          /* sockets of all loops */
+    atomic_uint generation;           /* of clean sessions */
+    atomic_bool stopping;             /* no will is published from now on, unless configured */
+    uint64_t started_ms;              /* monotonic */
+};
+
+/* Opens store and TLS contexts, restores sessions, creates the loops (threads not running). NULL: error was filled. */
+struct broker *broker_new(const struct conf *conf, char *error, size_t error_len) MUST_CHECK;
+/* Opens all sockets; ERR_IO with error filled when one cannot be had. */
+enum err broker_listen(struct broker *b, char *error, size_t error_len) MUST_CHECK;
+/* Starts the threads. */
+enum err broker_start(struct broker *b) MUST_CHECK;
+/* Stops accepting and reading, finishes what is under way (2 s at the most), ends connections and threads. */
+void broker_stop(struct broker *b);
+void broker_free(struct broker *b);
+
+/* The loop that owns a client id. */
+unsigned broker_loop_of(const struct broker *b, const void *client_id, size_t len);
+
+#endif

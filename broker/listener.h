@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* Listening sockets: one per loop and configured listener. */
+#ifndef BROKER_LISTENER_H
+#define BROKER_LISTENER_H
+
+#include "broker/loop.h"
+
+/* Opens the sockets of all loops for all listeners (main thread, before the loops start). ERR_IO: error is filled. */
+enum err listener_open_all(struct broker *b, char *error, size_t error_len) MUST_CHECK;
+void listener_start(struct loop *l); /* owner loop */
+void listener_stop(struct loop *l);  /* owner loop: closes this loop's sockets */
+
+#endif

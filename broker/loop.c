@@ -1,0 +1,347 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#include "broker/loop.h"
+
+#include "base/clock.h"
+#include "base/msg.h"
+#include "base/pool.h"
+#include "broker/conn.h"
+#include "broker/listener.h"
+#include "broker/sessions.h"
+
+#include <assert.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <time.h>
+
+#define HANDSHAKES_PER_TURN_BUSY 2U  /* steps, each up to about 0.2 ms, when messages wait beside them */
+#define HANDSHAKES_PER_TURN_QUIET 8U
+#define BUSY_DELIVERIES 8U           /* a turn with so many is worth a pause for bigger batches */
+#define MAILBOX_ITEMS_HIGH 200000U
+#define MAILBOX_BYTES_HIGH (64U * 1024 * 1024)
+#define TICK_MAX_MS 60000U
+#define STARVED_POLL_S 0.002
+
+static struct loop *of(struct ev_loop *ev)
+{
+    return ev_userdata(ev);
+}
+
+void loop_assert_here(const struct loop *l)
+{
+    (void)l; /* used by debug builds alone */
+    assert(!l->thread || pthread_equal(pthread_self(), l->thread));
+}
+
+static void read_clocks(struct loop *l)
+{
+    l->now_ms = clock_mono_ms();
+    l->wall_ms = clock_wall_ms();
+}
+
+/* ---- mail ---- */
+
+/* Runs in the pushing thread. A loop that is awake looks into its mailbox before it blocks; asleep and the mailbox's head are
+ * both sequentially consistent, so either the pusher sees asleep or the loop sees the mail. */
+static void wake_loop(void *arg)
+{
+    struct loop *l = arg;
+    if (atomic_load(&l->asleep))
+        ev_async_send(l->ev, &l->wake);
+}
+
+static void on_wake(struct ev_loop *ev, ev_async *w, int revents)
+{
+    (void)w;
+    (void)revents;
+    mailbox_run(&of(ev)->mailbox, of(ev));
+}
+
+void loop_send(struct loop *from, unsigned to, struct mail *m, size_t bytes)
+{
+    struct outbox *o = &from->out[to];
+    m->next = NULL;
+    if (o->last)
+        o->last->next = m;
+    else
+        o->first = m;
+    o->last = m;
+    o->items++;
+    o->bytes += bytes;
+}
+
+static void send_outboxes(struct loop *l)
+{
+    for (unsigned i = 0; i < l->broker->n_loops; i++) {
+        struct outbox *o = &l->out[i];
+        if (!o->first)
+            continue;
+        mailbox_push_chain(&l->broker->loops[i]->mailbox, o->first, o->last, o->items, o->bytes);
+        *o = (struct outbox){0};
+    }
+}
+
+bool loop_overloaded(const struct loop *from, unsigned to)
+{
+    const struct mailbox *mb = &from->broker->loops[to]->mailbox;
+    return atomic_load_explicit(&mb->items, memory_order_relaxed) + from->out[to].items > MAILBOX_ITEMS_HIGH ||
+           atomic_load_explicit(&mb->bytes, memory_order_relaxed) + from->out[to].bytes > MAILBOX_BYTES_HIGH;
+}
+
+void loop_submit(struct loop *l, struct store_op *op)
+{
+    op->reply = &l->mailbox;
+    atomic_fetch_add_explicit(&l->ops, 1, memory_order_relaxed);
+    store_submit(l->broker->store, op);
+}
+
+/* ---- time ---- */
+
+static void set_tick(struct loop *l, uint64_t due_ms)
+{
+    l->tick_due_ms = due_ms;
+    ev_timer_stop(l->ev, &l->tick);
+    uint64_t in_ms = due_ms > l->now_ms ? due_ms - l->now_ms : 0;
+    ev_timer_set(&l->tick, (double)in_ms / 1000.0, 0.);
+    ev_timer_start(l->ev, &l->tick);
+}
+
+static void on_tick(struct ev_loop *ev, ev_timer *w, int revents)
+{
+    (void)w;
+    (void)revents;
+    struct loop *l = of(ev);
+    l->tick_due_ms = 0;
+    wheel_advance(l->wheel, l->now_ms, l);
+    uint64_t next = l->now_ms + wheel_next_ms(l->wheel, l->now_ms, TICK_MAX_MS);
+    if (l->tick_due_ms == 0 || next < l->tick_due_ms)
+        set_tick(l, next);
+}
+
+void loop_arm(struct loop *l, struct wheel_timer *t, uint64_t due_ms)
+{
+    wheel_arm(l->wheel, t, due_ms);
+    if (l->tick_due_ms == 0 || due_ms + WHEEL_TICK_MS < l->tick_due_ms)
+        set_tick(l, due_ms + WHEEL_TICK_MS);
+}
+
+/* ---- a turn ---- */
+
+/* libev calls these around epoll_wait. */
+static void before_block(struct ev_loop *ev) EV_NOEXCEPT
+{
+    epoch_offline(of(ev)->broker->epoch, of(ev)->epoch_id);
+}
+
+static void after_block(struct ev_loop *ev) EV_NOEXCEPT
+{
+    struct loop *l = of(ev);
+    atomic_store_explicit(&l->asleep, false, memory_order_relaxed);
+    epoch_online(l->broker->epoch, l->epoch_id);
+    read_clocks(l);
+    l->routed = 0;
+    STATS_ADD(l, turns, 1);
+}
+
+static void step_handshakes(struct loop *l)
+{
+    unsigned budget = l->routed > 0 ? HANDSHAKES_PER_TURN_BUSY : HANDSHAKES_PER_TURN_QUIET;
+    struct conn *c;
+    while (budget-- > 0 && l->handshakes.first) {
+        CONN_LIST_POP(&l->handshakes, c, handshake_next);
+        c->in_handshakes = false;
+        conn_handshake_step(c);
+    }
+}
+
+static void step_backlog(struct loop *l)
+{
+    struct conn_list work = l->backlog;
+    struct conn *c;
+    l->backlog = (struct conn_list){0};
+    while (work.first) {
+        CONN_LIST_POP(&work, c, backlog_next);
+        c->in_backlog = false;
+        conn_backlog_step(c);
+    }
+}
+
+static void step_starved(struct loop *l)
+{
+    for (unsigned i = 0; l->starved.first && i < l->broker->n_loops; i++)
+        if (loop_overloaded(l, i))
+            return;
+    struct conn *c;
+    while (l->starved.first) {
+        CONN_LIST_POP(&l->starved, c, starved_next);
+        c->in_starved = false;
+        conn_release(c, HOLD_STARVED);
+    }
+}
+
+static void step_flush(struct loop *l)
+{
+    struct conn_list work = l->dirty;
+    struct conn *c;
+    l->dirty = (struct conn_list){0};
+    while (work.first) {
+        CONN_LIST_POP(&work, c, dirty_next);
+        c->dirty = false;
+        conn_flush(c);
+    }
+}
+
+static void step_dead(struct loop *l)
+{
+    struct conn *c, *keep = NULL;
+    while (l->dead.first) {
+        CONN_LIST_POP(&l->dead, c, dead_next);
+        if (c->in_handshakes || c->in_backlog || c->in_starved || c->dirty) {
+            c->dead_next = keep; /* a list still leads to it; that list is walked next turn */
+            keep = c;
+        } else {
+            conn_free(c);
+        }
+    }
+    while (keep) {
+        c = keep;
+        keep = c->dead_next;
+        CONN_LIST_PUSH(&l->dead, c, dead_next);
+    }
+}
+
+static void pause_when_busy(struct loop *l)
+{
+    unsigned us = l->broker->conf->busy_delay_us;
+    if (l->routed < BUSY_DELIVERIES || us == 0)
+        return;
+    STATS_ADD(l, busy_delays, 1);
+    struct timespec t = {.tv_nsec = (long)us * 1000};
+    nanosleep(&t, NULL);
+}
+
+static bool work_left(const struct loop *l)
+{
+    return l->dirty.first || l->handshakes.first || l->backlog.first || l->dead.first;
+}
+
+static void on_turn_end(struct ev_loop *ev, ev_prepare *w, int revents)
+{
+    (void)w;
+    (void)revents;
+    struct loop *l = of(ev);
+    mailbox_run(&l->mailbox, l);
+    step_handshakes(l);
+    step_backlog(l);
+    step_starved(l);
+    step_flush(l);
+    step_dead(l);
+    send_outboxes(l);
+    epoch_quiescent(l->broker->epoch, l->epoch_id);
+    epoch_reclaim(l->broker->epoch, l->epoch_id);
+    if (l->stopping && !work_left(l) && atomic_load(&l->ops) == 0)
+        atomic_store(&l->drained, true);
+    if (l->ending && !l->conns && atomic_load(&l->ops) == 0)
+        ev_break(ev, EVBREAK_ALL);
+    pause_when_busy(l);
+
+    atomic_store(&l->asleep, true);
+    bool more = work_left(l) || atomic_load(&l->mailbox.head) != NULL;
+    if (more)
+        ev_idle_start(ev, &l->again);
+    else
+        ev_idle_stop(ev, &l->again);
+    if (l->starved.first) /* nothing wakes us when the other loop has caught up */
+        set_tick(l, l->now_ms + (uint64_t)(STARVED_POLL_S * 1000));
+}
+
+static void on_idle(struct ev_loop *ev, ev_idle *w, int revents)
+{
+    (void)ev;
+    (void)w;
+    (void)revents;
+}
+
+/* ---- life ---- */
+
+struct loop *loop_new(struct broker *b, unsigned index)
+{
+    struct loop *l = aligned_alloc(64, (sizeof *l + 63) / 64 * 64);
+    if (!l)
+        return NULL;
+    *l = (struct loop){.broker = b, .index = index, .epoch_id = -1};
+    read_clocks(l);
+    l->ev = ev_loop_new(EVBACKEND_EPOLL | EVFLAG_NOENV);
+    l->wheel = wheel_new(l->now_ms);
+    l->cache = match_cache_new(b->trie, 8192);
+    l->sessions = sessions_new(l);
+    l->read_buf = malloc(LOOP_READ_SIZE);
+    l->plain_buf = malloc(LOOP_PLAIN_SIZE);
+    l->encode_buf = malloc(LOOP_ENCODE_SIZE);
+    l->cipher_buf = malloc(LOOP_CIPHER_SIZE);
+    l->accepts = calloc(b->n_listeners, sizeof *l->accepts);
+    if (!l->ev || !l->wheel || !l->cache || !l->sessions || !l->read_buf || !l->plain_buf || !l->encode_buf ||
+        !l->cipher_buf || !l->accepts) {
+        loop_free(l);
+        return NULL;
+    }
+    for (size_t i = 0; i < b->n_listeners; i++)
+        l->accepts[i].fd = -1;
+    mailbox_init(&l->mailbox, wake_loop, l);
+    ev_set_userdata(l->ev, l);
+    ev_set_loop_release_cb(l->ev, before_block, after_block);
+    ev_prepare_init(&l->turn_end, on_turn_end);
+    ev_set_priority(&l->turn_end, EV_MINPRI);
+    ev_prepare_start(l->ev, &l->turn_end);
+    ev_async_init(&l->wake, on_wake);
+    ev_async_start(l->ev, &l->wake);
+    ev_timer_init(&l->tick, on_tick, 0., 0.);
+    ev_idle_init(&l->again, on_idle);
+    return l;
+}
+
+static void *thread_main(void *arg)
+{
+    struct loop *l = arg;
+    epoch_online(l->broker->epoch, l->epoch_id);
+    listener_start(l);
+    ev_run(l->ev, 0);
+    epoch_offline(l->broker->epoch, l->epoch_id);
+    pool_drain();
+    return NULL;
+}
+
+enum err loop_start(struct loop *l)
+{
+    l->epoch_id = epoch_register(l->broker->epoch);
+    if (l->epoch_id < 0)
+        return ERR_FULL;
+    sigset_t all, old; /* signals go to the main thread */
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &old);
+    int failed = pthread_create(&l->thread, NULL, thread_main, l);
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    return failed ? ERR_NOMEM : ERR_OK;
+}
+
+void loop_free(struct loop *l)
+{
+    if (!l)
+        return;
+    while (l->conns) {
+        struct conn *c = l->conns;
+        msg_unref(c->will);
+        c->will = NULL;
+        conn_free(c);
+    }
+    sessions_free(l->sessions);
+    match_cache_free(l->cache);
+    wheel_free(l->wheel);
+    if (l->ev)
+        ev_loop_destroy(l->ev);
+    free(l->accepts);
+    free(l->read_buf);
+    free(l->plain_buf);
+    free(l->encode_buf);
+    free(l->cipher_buf);
+    free(l);
+}

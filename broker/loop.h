@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* One reactor thread: its libev loop, buffers, timers, sessions and connections. All fields belong to the thread unless said otherwise.
+ *
+ * A turn: epoll reports, callbacks read and route (marking connections dirty), and before the loop blocks again loop_turn_end does
+ * the bounded rest: handshakes, backlogs, one flush for each dirty connection, mail to other loops, reclamation. */
+#ifndef BROKER_LOOP_H
+#define BROKER_LOOP_H
+
+#include "base/mailbox.h"
+#include "base/wheel.h"
+#include "broker/broker.h"
+#include "broker/stats.h"
+#include "topics/match_cache.h"
+
+#include <ev.h>
+#include <pthread.h>
+
+struct conn;
+struct session;
+struct sessions;
+
+#define LOOP_READ_SIZE (64U * 1024)    /* bytes of one recv() */
+#define LOOP_PLAIN_SIZE (160U * 1024)  /* a kept partial packet and what one recv() decrypts to */
+#define LOOP_ENCODE_SIZE (80U * 1024)  /* plain bytes of one flush: a PUBLISH head with the longest topic fits */
+#define LOOP_CIPHER_SIZE (LOOP_ENCODE_SIZE + TLS_FLIGHT_MAX + 8U * 1024)
+
+/* FIFO of connections through one of their link members. */
+struct conn_list {
+    struct conn *first, *last;
+};
+
+struct accept_watcher {
+    ev_io io;
+    ev_timer retry;                    /* after EMFILE */
+    struct loop *loop;
+    struct listener *listener;
+    int fd;
+};
+
+struct outbox {                        /* mail for another loop, gathered during a turn */
+    struct mail *first, *last;
+    size_t items, bytes;
+};
+
+struct loop {
+    struct broker *broker;
+    unsigned index;
+    int epoch_id;
+    struct ev_loop *ev;
+    ev_prepare turn_end;
+    ev_async wake;
+    ev_timer tick;
+    ev_idle again;                     /* active: do not block, there is work left */
+    pthread_t thread;
+
+    struct mailbox mailbox;            /* any thread pushes */
+    atomic_bool asleep;                /* about to block or blocked: pushers must wake it */
+    struct outbox out[LOOPS_MAX];
+    atomic_uint ops;                   /* store operations whose done() is outstanding */
+
+    struct wheel *wheel;
+    uint64_t tick_due_ms;              /* when tick fires; 0: not set */
+    uint64_t now_ms, wall_ms;          /* monotonic and wall clock, read once a turn */
+
+    struct match_cache *cache;
+    struct sessions *sessions;
+    struct conn *conns;                /* all of them (list through conn.next) */
+    struct conn_list dirty;            /* have something to send */
+    struct conn_list handshakes;       /* readable, before the handshake's end */
+    struct conn_list backlog;          /* have undecoded input that is allowed to go on */
+    struct conn_list starved;          /* publishers stopped because another loop's mailbox is full */
+    struct conn_list dead;             /* to be freed at the end of the turn */
+    struct accept_watcher *accepts;    /* one for each listener */
+
+    uint8_t *read_buf, *plain_buf, *encode_buf, *cipher_buf;
+    unsigned routed;                   /* deliveries of this turn */
+    bool stopping;                     /* reads and accepts no more */
+    bool ending;                       /* ends when its last connection is gone */
+    atomic_bool drained;               /* stopping, and nothing is left to flush; read by broker_stop */
+    struct stats stats;
+};
+
+struct loop *loop_new(struct broker *b, unsigned index) MUST_CHECK;
+enum err loop_start(struct loop *l) MUST_CHECK;
+void loop_free(struct loop *l);        /* thread ended, or never started */
+
+/* Queues mail for loop `to` until the end of this turn; bytes is what it holds in memory, which its run() gives back by mailbox_done(.., 0, bytes). */
+void loop_send(struct loop *from, unsigned to, struct mail *m, size_t bytes);
+/* Is loop `to` so far behind that publishers have to wait? */
+bool loop_overloaded(const struct loop *from, unsigned to);
+
+/* Arms t on this loop's wheel. */
+void loop_arm(struct loop *l, struct wheel_timer *t, uint64_t due_ms);
+
+/* Submits a store operation whose done() comes back to this loop. */
+void loop_submit(struct loop *l, struct store_op *op);
+
+/* Debug builds: the caller is this loop's thread. */
+void loop_assert_here(const struct loop *l);
+
+#endif

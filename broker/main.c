@@ -1,0 +1,261 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* sealmqd: command line, privileges, signals. The main thread waits for signals; loops and the store have their own. */
+#include "base/log.h"
+#include "base/siphash.h"
+#include "broker/broker.h"
+
+#include <errno.h>
+#include <grp.h>
+#include <pwd.h>
+#include <signal.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#define VERSION_TEXT "sealmqd 0.1.0"
+
+struct arguments {
+    const char *config;
+    int port; /* 0: as configured */
+    bool check, verbose;
+};
+
+static void usage(FILE *out)
+{
+    fputs("usage: sealmqd [-c FILE] [-p PORT] [-v] [--check-config]\n"
+          "  -c FILE         configuration (mosquitto's dialect); without it a TLS listener on 8883 with certs/\n"
+          "  -p PORT         port of the first listener\n"
+          "  -v              log everything, to stderr too\n"
+          "  --check-config  read the configuration and the files it names, say what is wrong, exit\n"
+          "  --version, -h\n",
+          out);
+}
+
+/* 0 to go on; else exit with *status. */
+static int parse(int argc, char **argv, struct arguments *a, int *status)
+{
+    *status = 0;
+    for (int i = 1; i < argc; i++) {
+        const char *value = i + 1 < argc ? argv[i + 1] : NULL;
+        if (strcmp(argv[i], "-h") == 0 || strcmp(argv[i], "--help") == 0) {
+            usage(stdout);
+            return 1;
+        }
+        if (strcmp(argv[i], "--version") == 0) {
+            puts(VERSION_TEXT);
+            return 1;
+        }
+        if (strcmp(argv[i], "--check-config") == 0) {
+            a->check = true;
+        } else if (strcmp(argv[i], "-v") == 0) {
+            a->verbose = true;
+        } else if (strcmp(argv[i], "-c") == 0 && value) {
+            a->config = argv[++i];
+        } else if (strcmp(argv[i], "-p") == 0 && value) {
+            char *end;
+            long port = strtol(argv[++i], &end, 10);
+            if (*end || port < 1 || port > 65535) {
+                fprintf(stderr, "sealmqd: -p %s: expected a port, 1 to 65535\n", value);
+                *status = 2;
+                return 1;
+            }
+            a->port = (int)port;
+        } else {
+            fprintf(stderr, "sealmqd: %s: unknown or incomplete option\n", argv[i]);
+            usage(stderr);
+            *status = 2;
+            return 1;
+        }
+    }
+    return 0;
+}
+
+/* One datagram to systemd (sd_notify(3)), if it asked for one. */
+static void notify(const char *state)
+{
+    const char *path = getenv("NOTIFY_SOCKET");
+    struct sockaddr_un a = {.sun_family = AF_UNIX};
+    if (!path || !*path || strlen(path) >= sizeof a.sun_path)
+        return;
+    memcpy(a.sun_path, path, strlen(path));
+    if (path[0] == '@')
+        a.sun_path[0] = '\0';
+    int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return;
+    socklen_t len = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + strlen(path));
+    if (sendto(fd, state, strlen(state), MSG_NOSIGNAL, (struct sockaddr *)&a, len) < 0)
+        log_warning("cannot notify the service manager: %s", strerror(errno));
+    close(fd);
+}
+
+/* A key that the dropped privileges cannot read would fail the next reload: say so now. */
+static bool keys_readable(const struct conf *c)
+{
+    for (size_t i = 0; i < c->n_listeners; i++) {
+        const struct conf_listener *l = &c->listeners[i];
+        const char *files[] = {l->keyfile, l->certfile, l->cafile, l->crlfile};
+        for (size_t k = 0; k < sizeof files / sizeof *files; k++)
+            if (files[k] && access(files[k], R_OK) != 0) {
+                log_error("%s: user %s cannot read it: %s", files[k], c->user, strerror(errno));
+                return false;
+            }
+    }
+    return true;
+}
+
+static bool drop_privileges(const struct conf *c)
+{
+    if (geteuid() != 0)
+        return true;
+    if (!c->user) {
+        log_warning("running as root: set 'user' to drop privileges after start");
+        return true;
+    }
+    const struct passwd *p = getpwnam(c->user);
+    if (!p) {
+        log_error("user %s: there is no such user", c->user);
+        return false;
+    }
+    if (p->pw_uid == 0)
+        return true;
+    if (initgroups(c->user, p->pw_gid) != 0 || setgid(p->pw_gid) != 0 || setuid(p->pw_uid) != 0) {
+        log_error("user %s: cannot drop privileges: %s", c->user, strerror(errno));
+        return false;
+    }
+    return keys_readable(c);
+}
+
+static bool write_pid_file(const char *path)
+{
+    if (!path)
+        return true;
+    FILE *f = fopen(path, "we");
+    if (f && fprintf(f, "%d\n", getpid()) > 0 && fclose(f) == 0)
+        return true;
+    log_error("pid_file %s: cannot write: %s", path, strerror(errno));
+    return false;
+}
+
+static void log_ready(const struct broker *b)
+{
+    char ports[256] = "";
+    size_t n = 0;
+    for (size_t i = 0; i < b->n_listeners && n < sizeof ports - 64; i++) {
+        const struct conf_listener *l = b->listeners[i].conf;
+        n += (size_t)snprintf(ports + n, sizeof ports - n, "%s%s%s%u (%s)", i ? ", " : "", l->address ? l->address : "",
+                              l->address ? " port " : "port ", l->port, b->listeners[i].tls ? "mutual TLS" : "plain text");
+    }
+    log_notice(VERSION_TEXT " ready: %s, %u loop%s, up to %u connections", ports, b->n_loops, b->n_loops == 1 ? "" : "s",
+               b->max_connections);
+}
+
+/* SIGHUP reopens the log; SIGTERM and SIGINT end. */
+static void wait_for_end(const struct conf *c, const sigset_t *signals)
+{
+    for (;;) {
+        int sig = 0;
+        if (sigwait(signals, &sig) != 0)
+            continue;
+        if (sig != SIGHUP) {
+            log_notice("stopping: %s", sig == SIGTERM ? "SIGTERM" : "SIGINT");
+            return;
+        }
+        if (log_reconfigure(&c->log) != ERR_OK)
+            log_error("SIGHUP: the log cannot be reopened; it stays as it was");
+    }
+}
+
+static int run(struct conf *c, const sigset_t *signals)
+{
+    char error[512];
+    int status = EXIT_FAILURE;
+    struct broker *b = broker_new(c, error, sizeof error);
+    if (!b || broker_listen(b, error, sizeof error) != ERR_OK) {
+        log_error("%s", error);
+        goto out;
+    }
+    if (!write_pid_file(c->pid_file) || !drop_privileges(c))
+        goto out;
+    if (broker_start(b) != ERR_OK) {
+        log_error("cannot start the threads");
+        goto out;
+    }
+    log_ready(b);
+    notify("READY=1");
+    wait_for_end(c, signals);
+    notify("STOPPING=1");
+    broker_stop(b);
+    status = EXIT_SUCCESS;
+out:
+    broker_free(b);
+    if (c->pid_file)
+        unlink(c->pid_file);
+    return status;
+}
+
+/* Certificates and keys are part of a configuration that loads. */
+static int check(const struct conf *c)
+{
+    char error[512];
+    for (size_t i = 0; i < c->n_listeners; i++) {
+        const struct conf_listener *l = &c->listeners[i];
+        struct tls_options o = {.cafile = l->cafile, .capath = l->capath, .certfile = l->certfile, .keyfile = l->keyfile,
+                                .crlfile = l->crlfile, .ciphers = l->ciphers, .ciphers_tls13 = l->ciphers_tls13, .tls12 = l->tls12};
+        struct tls_ctx *ctx = l->plaintext ? NULL : tls_ctx_new(&o, error, sizeof error);
+        if (!ctx && !l->plaintext) {
+            fprintf(stderr, "%s:%u: listener: %s\n", c->path ? c->path : "defaults", l->line, error);
+            return EXIT_FAILURE;
+        }
+        tls_ctx_unref(ctx);
+    }
+    puts("configuration is good");
+    return EXIT_SUCCESS;
+}
+
+int main(int argc, char **argv)
+{
+    struct arguments a = {0};
+    int status;
+    if (parse(argc, argv, &a, &status))
+        return status;
+    struct conf *c = conf_load(a.config, stderr);
+    if (!c)
+        return EXIT_FAILURE;
+    if (a.port)
+        c->listeners[0].port = (uint16_t)a.port;
+    if (a.verbose) {
+        c->log.level_mask = LOG_ERROR | LOG_WARNING | LOG_NOTICE | LOG_INFO | LOG_DEBUG;
+        c->log.to_stderr = true;
+    }
+
+    sigset_t signals; /* blocked before any thread starts */
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGTERM);
+    sigaddset(&signals, SIGINT);
+    sigaddset(&signals, SIGHUP);
+    pthread_sigmask(SIG_BLOCK, &signals, NULL);
+    signal(SIGPIPE, SIG_IGN);
+    prctl(PR_SET_DUMPABLE, 0); /* no core with keys */
+    siphash_init();
+    if (tls_init() != ERR_OK) {
+        fputs("sealmqd: the TLS library cannot be initialised\n", stderr);
+        status = EXIT_FAILURE;
+    } else if (a.check) {
+        status = check(c);
+    } else if (log_start(&c->log) != ERR_OK) {
+        fprintf(stderr, "sealmqd: log_dest: cannot open the log: %s\n", strerror(errno));
+        status = EXIT_FAILURE;
+    } else {
+        status = run(c, &signals);
+        log_stop();
+    }
+    tls_cleanup();
+    conf_free(c);
+    return status;
+}

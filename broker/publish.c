@@ -1,0 +1,332 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#include "broker/publish.h"
+
+#include "base/log.h"
+#include "base/pool.h"
+#include "broker/access.h"
+#include "broker/packet.h"
+#include "broker/route.h"
+#include "broker/sessions.h"
+#include "mqtt/encode.h"
+
+#include <string.h>
+
+#define DELIVERIES_PER_STEP 20000U /* one connection's share of a turn */
+#define PENDING_ACKS_MAX 8192U     /* messages of one client that wait for the store */
+#define HEALTH_TOPIC "$SYS/health"
+
+/* ---- with the store ---- */
+
+struct pick { /* a member chosen for a shared subscription */
+    struct target target;
+    struct share_group *group; /* in a publish_op: one reference; before, borrowed from the match */
+};
+
+struct publish_op {
+    struct store_op op;
+    struct msg *msg;      /* one reference */
+    struct match *match;  /* one reference; NULL: only picks */
+    sub_handle publisher; /* 0: nobody waits */
+    uint32_t serial;      /* of its connection */
+    uint32_t ack_seq;
+    uint32_t n_picks;
+    struct pick *picks;   /* behind the receivers, in this allocation */
+    struct store_receiver receivers[];
+};
+
+static void answer_publisher(struct loop *l, const struct publish_op *p, enum err result)
+{
+    struct session *s = p->publisher ? sessions_get(l->sessions, p->publisher) : NULL;
+    if (!s)
+        return;
+    s->deferred--;
+    struct conn *c = s->conn;
+    if (!c || c->serial != p->serial)
+        return;
+    if (result == ERR_OK || result == ERR_EXISTS)
+        conn_ack_ready(c, p->ack_seq);
+    else
+        conn_end(c, LOG_WARNING, true, "its message cannot be kept: %s", err_text(result));
+}
+
+static void on_stored(struct store_op *op, void *owner)
+{
+    struct publish_op *p = (struct publish_op *)op;
+    struct loop *l = owner;
+    atomic_fetch_sub_explicit(&l->ops, 1, memory_order_relaxed);
+    if (op->result == ERR_OK) {
+        uint64_t record = op->u.publish.record;
+        if (p->match)
+            route_match(l, p->msg, p->match, ROUTE_COMMITTED, record);
+        for (uint32_t i = 0; i < p->n_picks; i++)
+            if (route_waits(p->msg, &p->picks[i].target))
+                route_one(l, p->msg, &p->picks[i].target, p->picks[i].group, record);
+    } else if (op->result != ERR_EXISTS) { /* that: a QoS 2 message that the store knows already; routed long ago */
+        log_error("a message on '%.*s' cannot be kept: %s", (int)p->msg->topic_len, (const char *)msg_topic(p->msg),
+                  err_text(op->result));
+    }
+    answer_publisher(l, p, op->result);
+    for (uint32_t i = 0; i < p->n_picks; i++)
+        share_unref(p->picks[i].group);
+    if (p->match)
+        match_unref(p->match);
+    msg_unref(p->msg);
+    pool_free(p);
+}
+
+static void add_receiver(struct publish_op *p, const struct target *t)
+{
+    unsigned qos = t->options & SUB_QOS;
+    if (p->msg->qos < qos)
+        qos = p->msg->qos;
+    if (qos == 0 || !sub_handle_persistent(t->handle))
+        return;
+    struct store_receiver *r = &p->receivers[p->op.u.publish.n_receivers++];
+    *r = (struct store_receiver){.session = sub_handle_generation(t->handle) & ~SUB_PERSISTENT, .sub_id = t->sub_id};
+    r->qos = (uint8_t)qos;
+}
+
+static enum err store_message(struct loop *l, struct msg *m, struct match *mt, const struct pick *picks, uint32_t n_picks,
+                              const struct publish_origin *from)
+{
+    size_t n_receivers = (mt ? (size_t)mt->n_persistent : 0) + n_picks;
+    struct publish_op *p = pool_alloc(sizeof *p + n_receivers * sizeof *p->receivers + n_picks * sizeof *picks +
+                                      _Alignof(struct pick));
+    if (!p)
+        return ERR_NOMEM;
+    *p = (struct publish_op){.msg = msg_ref(m), .match = mt ? match_ref(mt) : NULL, .n_picks = n_picks};
+    uintptr_t after = (uintptr_t)(p->receivers + n_receivers);
+    after = (after + _Alignof(struct pick) - 1) & ~(uintptr_t)(_Alignof(struct pick) - 1);
+    p->picks = (struct pick *)after;
+    for (uint32_t i = 0; i < n_picks; i++)
+        p->picks[i] = (struct pick){picks[i].target, share_ref(picks[i].group)};
+    p->op.verb = STORE_PUBLISH;
+    p->op.done = on_stored;
+    p->op.u.publish.msg = m;
+    p->op.u.publish.receivers = p->receivers;
+    p->op.u.publish.retained = (m->flags & MSG_RETAIN) && !(m->flags & MSG_SYS);
+    for (uint32_t i = 0; mt && mt->n_persistent > 0 && i < mt->n_targets; i++)
+        add_receiver(p, &mt->targets[i]);
+    for (uint32_t i = 0; i < n_picks; i++)
+        add_receiver(p, &picks[i].target);
+    if (from && from->session) {
+        p->publisher = from->session->subs.handle;
+        p->serial = from->session->conn_serial;
+        p->ack_seq = from->ack_seq;
+        from->session->deferred++;
+        if (from->packet_id) {
+            p->op.u.publish.publisher = session_number(from->session);
+            p->op.u.publish.packet_id = from->packet_id;
+        }
+    }
+    loop_submit(l, &p->op);
+    return ERR_OK;
+}
+
+/* ---- one way for all ---- */
+
+static bool any_target_waits(const struct msg *m, const struct match *mt, const struct pick *picks, uint32_t n_picks,
+                             bool behind_others)
+{
+    if (m->qos == 0)
+        return false;
+    for (uint32_t i = 0; (mt->n_persistent > 0 || behind_others) && i < mt->n_targets; i++)
+        if (route_waits(m, &mt->targets[i]) && (behind_others || sub_handle_persistent(mt->targets[i].handle)))
+            return true;
+    for (uint32_t i = 0; i < n_picks; i++)
+        if (route_waits(m, &picks[i].target) && (behind_others || sub_handle_persistent(picks[i].target.handle)))
+            return true;
+    return false;
+}
+
+static enum publish_result publish_matched(struct loop *l, struct msg *m, struct match *mt, const struct pick *picks,
+                                           uint32_t n_picks, const struct publish_origin *from)
+{
+    bool keep = (m->flags & MSG_RETAIN) && !(m->flags & MSG_SYS);
+    /* QoS 2 to a clean session need not wait by itself; behind messages of its publisher that do, it must, to keep their order. */
+    bool behind_others = from && from->session && from->session->deferred > 0;
+    if (!keep && !(from && from->packet_id) && !any_target_waits(m, mt, picks, n_picks, behind_others)) {
+        route_match(l, m, mt, ROUTE_ALL, 0);
+        for (uint32_t i = 0; i < n_picks; i++)
+            route_one(l, m, &picks[i].target, picks[i].group, 0);
+        return PUBLISH_DONE;
+    }
+    if (store_message(l, m, mt, picks, n_picks, from) != ERR_OK)
+        return PUBLISH_NOMEM;
+    route_match(l, m, mt, ROUTE_NOW, 0);
+    for (uint32_t i = 0; i < n_picks; i++)
+        if (!route_waits(m, &picks[i].target))
+            route_one(l, m, &picks[i].target, picks[i].group, 0);
+    return PUBLISH_DEFERRED;
+}
+
+enum publish_result publish_message(struct loop *l, struct msg *m, const struct publish_origin *from)
+{
+    if (m->flags & MSG_RETAIN) {
+        enum err e = retained_put(l->broker->retained, l->epoch_id, m, l->broker->conf->max_retained_messages);
+        if (e == ERR_NOMEM)
+            return PUBLISH_NOMEM;
+        if (e != ERR_OK)
+            log_warning("a message on '%.*s' is not retained: %s", (int)m->topic_len, (const char *)msg_topic(m), err_text(e));
+    }
+    struct match *mt = match_cache_get(l->cache, msg_topic(m), m->topic_len);
+    if (!mt)
+        return PUBLISH_NOMEM;
+    if (mt->n_groups == 0)
+        return publish_matched(l, m, mt, NULL, 0, from);
+
+    struct pick few[8], *picks = mt->n_groups <= 8 ? few : pool_alloc(mt->n_groups * sizeof *picks);
+    uint32_t n = 0;
+    if (!picks)
+        return PUBLISH_NOMEM;
+    for (uint32_t i = 0; i < mt->n_groups; i++)
+        if (share_pick(mt->groups[i], 0, &picks[n].target))
+            picks[n++].group = mt->groups[i];
+    enum publish_result r = publish_matched(l, m, mt, picks, n, from);
+    if (picks != few)
+        pool_free(picks);
+    return r;
+}
+
+void publish_own(struct loop *l, struct msg *m)
+{
+    if (publish_message(l, m, NULL) == PUBLISH_NOMEM)
+        log_error("out of memory: the broker's message on '%.*s' is lost", (int)m->topic_len, (const char *)msg_topic(m));
+}
+
+bool publish_to_group(struct loop *l, struct msg *m, struct share_group *g, sub_handle not)
+{
+    struct pick pick = {.group = g};
+    if (!share_pick(g, not, &pick.target))
+        return false;
+    if (route_waits(m, &pick.target) && sub_handle_persistent(pick.target.handle))
+        return store_message(l, m, NULL, &pick, 1, NULL) == ERR_OK;
+    route_one(l, m, &pick.target, g, 0);
+    return true;
+}
+
+/* ---- from a client ---- */
+
+static struct msg *message_of(struct conn *c, const struct mqtt_publish *p)
+{
+    uint8_t health[sizeof HEALTH_TOPIC + IDENTITY_CN_MAX];
+    struct msg_spec spec = {
+        .topic = p->topic.p,
+        .topic_len = p->topic.len,
+        .publisher = c->identity->cn,
+        .publisher_len = c->identity->cn_len,
+        .payload = p->payload.p,
+        .payload_len = p->payload.len,
+        .time_ms = c->loop->wall_ms,
+        .qos = p->qos,
+        .flags = p->retain ? MSG_RETAIN : 0,
+    };
+    if (p->topic.p[0] == '$') { /* $SYS/health, the only one that access lets through, appears under the sender's name */
+        memcpy(health, HEALTH_TOPIC "/", sizeof HEALTH_TOPIC);
+        memcpy(health + sizeof HEALTH_TOPIC, c->identity->cn, c->identity->cn_len);
+        spec.topic = health;
+        spec.topic_len = sizeof HEALTH_TOPIC + c->identity->cn_len;
+    }
+    return msg_new(&spec);
+}
+
+/* A publisher waits while another loop is behind, or its own answers pile up. */
+static void hold_back(struct conn *c)
+{
+    struct loop *l = c->loop;
+    if (c->acks.count >= PENDING_ACKS_MAX)
+        conn_hold(c, HOLD_ACKS);
+    if (l->routed >= DELIVERIES_PER_STEP)
+        conn_hold(c, HOLD_BACKLOG);
+    for (unsigned i = 0; i < l->broker->n_loops; i++)
+        if (i != l->index && loop_overloaded(l, i)) {
+            conn_hold(c, HOLD_STARVED);
+            return;
+        }
+}
+
+static void acknowledge(struct conn *c, const struct mqtt_publish *p, bool ready, uint32_t *seq)
+{
+    if (p->qos > 0)
+        conn_owe(c, p->qos == 1 ? MQTT_PUBACK : MQTT_PUBREC, p->packet_id, ready, seq);
+}
+
+static void publish_accepted(struct conn *c, const struct mqtt_publish *p)
+{
+    struct session *s = c->session;
+    struct publish_origin from = {.session = s};
+    struct msg *m = message_of(c, p);
+    if (!m) {
+        conn_end(c, LOG_ERROR, true, "out of memory");
+        return;
+    }
+    if (p->qos == 2) {
+        if (pidset_add(&s->received, p->packet_id) != ERR_OK) {
+            msg_unref(m);
+            conn_end(c, LOG_ERROR, true, "out of memory");
+            return;
+        }
+        from.packet_id = s->persistent ? p->packet_id : 0;
+    }
+    from.ack_seq = c->acks.head_seq + c->acks.count; /* what conn_owe will give it */
+    switch (publish_message(c->loop, m, &from)) {
+    case PUBLISH_DONE:
+        acknowledge(c, p, true, NULL);
+        break;
+    case PUBLISH_DEFERRED:
+        acknowledge(c, p, false, &from.ack_seq);
+        break;
+    case PUBLISH_NOMEM:
+        conn_end(c, LOG_ERROR, true, "out of memory");
+        break;
+    }
+    msg_unref(m);
+}
+
+/* A QoS 2 message that we have: not routed again [MQTT-4.3.3-2]. PUBREC waits if the first copy still waits for the store. */
+static void repeated(struct conn *c, const struct mqtt_publish *p)
+{
+    uint32_t seq;
+    if (c->session->deferred == 0) {
+        acknowledge(c, p, true, NULL);
+        return;
+    }
+    acknowledge(c, p, false, &seq);
+    conn_ack_after_store(c, STORE_BARRIER, 0, seq);
+}
+
+static bool topic_too_deep(const struct conn *c, struct mqtt_bytes topic)
+{
+    uint32_t most = c->loop->broker->conf->max_topic_levels;
+    return topic.len >= most && topic_levels(topic.p, topic.len) > most;
+}
+
+void packet_publish(struct conn *c, uint8_t flags, const uint8_t *body, size_t len)
+{
+    struct mqtt_publish p;
+    enum mqtt_reason r = mqtt_decode_publish((enum mqtt_version)c->version, flags, body, len, &p);
+    if (r != MQTT_OK) {
+        conn_protocol_error(c, r, "PUBLISH");
+        return;
+    }
+    STATS_ADD(c->loop, publish_received, 1);
+    STATS_ADD(c->loop, publish_bytes_received, p.payload.len);
+    if (topic_too_deep(c, p.topic)) {
+        conn_protocol_error(c, MQTT_TOPIC_NAME_INVALID, "PUBLISH: too many topic levels");
+        return;
+    }
+    if (p.qos == 2 && pidset_has(&c->session->received, p.packet_id)) {
+        repeated(c, &p);
+        return;
+    }
+    if (access_publish(c->identity, p.topic)) {
+        publish_accepted(c, &p);
+    } else { /* acknowledged and dropped: 3.1.1 has no other answer [MQTT-3.3.5-2] */
+        STATS_ADD(c->loop, publish_denied, 1);
+        log_notice("%s: PUBLISH to '%.*s' denied", conn_name(c), (int)(p.topic.len > 200 ? 200 : p.topic.len),
+                   (const char *)p.topic.p);
+        acknowledge(c, &p, true, NULL);
+    }
+    if (c->state == CONN_UP)
+        hold_back(c);
+}

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* One message's way in: retained tree, match, store, route. Owner loop. */
+#ifndef BROKER_PUBLISH_H
+#define BROKER_PUBLISH_H
+
+#include "broker/conn.h"
+#include "broker/session.h"
+
+enum publish_result {
+    PUBLISH_DONE,     /* nothing durable needs it: acknowledge now */
+    PUBLISH_DEFERRED, /* the store's answer will mark the ack ready */
+    PUBLISH_NOMEM,
+};
+
+/* Who gets the answer of a deferred publish. */
+struct publish_origin {
+    struct session *session; /* NULL: the broker itself */
+    uint16_t packet_id;      /* to remember in the store: QoS 2 of a persistent session; else 0 */
+    uint32_t ack_seq;        /* of the connection's ackq, pushed already */
+};
+
+/* Publishes m (borrowed). from may be NULL. */
+enum publish_result publish_message(struct loop *l, struct msg *m, const struct publish_origin *from) MUST_CHECK;
+
+/* The same for the broker's own messages (wills, $SYS): nobody waits. */
+void publish_own(struct loop *l, struct msg *m);
+
+/* Hands m again to another member of its shared subscription than `not`; false when there is none. */
+bool publish_to_group(struct loop *l, struct msg *m, struct share_group *g, sub_handle not);
+
+#endif

@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#include "broker/route.h"
+
+#include "base/pool.h"
+#include "broker/session.h"
+#include "broker/sessions.h"
+
+static bool in_phase(const struct msg *m, const struct target *t, enum route_phase phase)
+{
+    return phase == ROUTE_ALL || (phase == ROUTE_COMMITTED) == route_waits(m, t);
+}
+
+/* One copy for a session of this loop. */
+static void deliver(struct loop *l, struct msg *m, const struct target *t, struct share_group *g, uint64_t record)
+{
+    struct session *s = sessions_get(l->sessions, t->handle);
+    if (!s)
+        return; /* it has ended since */
+    unsigned qos = t->options & SUB_QOS;
+    struct entry e = {.msg = msg_ref(m), .sub_id = t->sub_id, .group = g ? share_ref(g) : NULL};
+    e.qos = (m->qos < qos ? m->qos : qos) & 3U;
+    e.retain = (t->options & SUB_RETAIN_AS_PUBLISHED) && (m->flags & MSG_RETAIN);
+    e.record = e.qos > 0 && s->persistent ? record : 0;
+    l->routed++;
+    session_push(s, &e, true);
+}
+
+static void deliver_range(struct loop *l, struct msg *m, const struct match *mt, uint32_t from, uint32_t to,
+                          enum route_phase phase, uint64_t record)
+{
+    for (uint32_t i = from; i < to; i++)
+        if (in_phase(m, &mt->targets[i], phase))
+            deliver(l, m, &mt->targets[i], NULL, record);
+}
+
+struct route_mail {
+    struct mail mail;
+    struct msg *msg;      /* one reference */
+    struct match *match;  /* one reference */
+    uint64_t record;
+    uint32_t from, to;    /* targets of this loop */
+    enum route_phase phase;
+};
+
+static void on_route_mail(struct mail *mail, void *owner)
+{
+    struct route_mail *r = (struct route_mail *)mail;
+    struct loop *l = owner;
+    deliver_range(l, r->msg, r->match, r->from, r->to, r->phase, r->record);
+    mailbox_done(&l->mailbox, 0, msg_size(r->msg));
+    match_unref(r->match);
+    msg_unref(r->msg);
+    pool_free(r);
+}
+
+static void send_range(struct loop *l, unsigned loop, struct msg *m, struct match *mt, uint32_t from, uint32_t to,
+                       enum route_phase phase, uint64_t record)
+{
+    uint32_t first = from;
+    while (first < to && !in_phase(m, &mt->targets[first], phase))
+        first++;
+    if (first == to)
+        return;
+    struct route_mail *r = pool_alloc(sizeof *r);
+    if (!r) {
+        STATS_ADD(l, publish_dropped, to - first);
+        return;
+    }
+    *r = (struct route_mail){.mail.run = on_route_mail, .msg = msg_ref(m), .match = match_ref(mt)};
+    r->record = record;
+    r->from = first;
+    r->to = to;
+    r->phase = phase;
+    l->routed++;
+    loop_send(l, loop, &r->mail, msg_size(m));
+}
+
+void route_match(struct loop *l, struct msg *m, struct match *mt, enum route_phase phase, uint64_t record)
+{
+    for (uint32_t i = 0, j; i < mt->n_targets; i = j) {
+        unsigned loop = sub_handle_loop(mt->targets[i].handle);
+        for (j = i + 1; j < mt->n_targets && sub_handle_loop(mt->targets[j].handle) == loop; j++)
+            ;
+        if (loop == l->index)
+            deliver_range(l, m, mt, i, j, phase, record);
+        else
+            send_range(l, loop, m, mt, i, j, phase, record);
+    }
+}
+
+struct one_mail {
+    struct mail mail;
+    struct msg *msg;           /* one reference */
+    struct share_group *group; /* one reference */
+    struct target target;
+    uint64_t record;
+};
+
+static void on_one_mail(struct mail *mail, void *owner)
+{
+    struct one_mail *o = (struct one_mail *)mail;
+    struct loop *l = owner;
+    deliver(l, o->msg, &o->target, o->group, o->record);
+    mailbox_done(&l->mailbox, 0, msg_size(o->msg));
+    share_unref(o->group);
+    msg_unref(o->msg);
+    pool_free(o);
+}
+
+void route_one(struct loop *l, struct msg *m, const struct target *t, struct share_group *g, uint64_t record)
+{
+    unsigned loop = sub_handle_loop(t->handle);
+    if (loop == l->index) {
+        deliver(l, m, t, g, record);
+        return;
+    }
+    struct one_mail *o = pool_alloc(sizeof *o);
+    if (!o) {
+        STATS_ADD(l, publish_dropped, 1);
+        return;
+    }
+    *o = (struct one_mail){.mail.run = on_one_mail, .msg = msg_ref(m), .group = share_ref(g), .target = *t, .record = record};
+    l->routed++;
+    loop_send(l, loop, &o->mail, msg_size(m));
+}

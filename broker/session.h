@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* A session: what a client id owns while connected and, if persistent, beyond: subscriptions, the queue of messages to
+ * send, what is in flight both ways. It belongs to one loop for its whole life. */
+#ifndef BROKER_SESSION_H
+#define BROKER_SESSION_H
+
+#include "base/identity.h"
+#include "base/msg.h"
+#include "base/wheel.h"
+#include "broker/pidset.h"
+#include "broker/uthash_keyed.h"
+#include "store/store.h"
+#include "topics/trie.h"
+
+#include <stdbool.h>
+
+struct conn;
+struct loop;
+
+/* A message on its way to one receiver: what differs per receiver. */
+struct entry {
+    struct msg *msg;           /* one reference; NULL once only PUBREL/PUBCOMP is left, or the entry is done */
+    uint64_t record;           /* in the store; 0: in memory only */
+    struct share_group *group; /* one reference, when it came by a shared subscription */
+    uint32_t sub_id;
+    uint16_t packet_id;        /* 0: not sent yet */
+    uint8_t qos : 2, retain : 1, dup : 1;
+    uint8_t state;             /* enum entry_state */
+};
+_Static_assert(sizeof(struct entry) == 32, "an entry is 32 bytes");
+
+/* The outbound machine, by what is expected next. Edges, all in session.c:
+ *   QUEUED   → SAVING     QoS 2 of a persistent session: its packet identifier goes to the store first
+ *   QUEUED   → SENT       encoded; SAVING → QUEUED with packet_id set, when stored
+ *   SENT     → RELEASING  PUBREC; persistent: PUBREL leaves after the store knows; → RELEASED
+ *   SENT     → DONE       PUBACK (QoS 1)
+ *   RELEASED → DONE       PUBCOMP */
+enum entry_state { ENTRY_QUEUED, ENTRY_SAVING, ENTRY_SENT, ENTRY_RELEASING, ENTRY_RELEASED, ENTRY_DONE };
+
+/* A ring of entries; owns no memory while empty. */
+struct entry_ring {
+    struct entry *e;
+    uint32_t head, count, cap; /* cap: a power of two, or 0 */
+};
+
+struct session {
+    UT_hash_handle hh;          /* in sessions.by_id */
+    struct loop *loop;
+    struct conn *conn;          /* NULL while away */
+    struct identity *identity;
+    struct sub_set subs;        /* its handle names the session everywhere */
+    struct entry_ring queue;    /* not sent */
+    struct entry_ring inflight; /* sent, QoS 1 and 2; done ones in the middle are gaps */
+    struct pidset received;     /* QoS 2 packet identifiers from the client, not released */
+    struct pidset sent_ids;     /* packet identifiers of entries, here or in flight */
+    size_t queue_bytes;         /* of the messages in queue */
+    uint32_t inflight_count;    /* entries in inflight that are not done */
+    uint32_t window;            /* most of them at a time */
+    uint32_t saving;            /* entries at the front of queue whose packet identifier the store knows or is being told */
+    uint32_t deferred;          /* messages from this session that wait for the store */
+    uint16_t last_packet_id;
+    uint16_t client_id_len;     /* bytes */
+    bool persistent;
+    bool overflow_logged;
+    /* Cursor into the store's queue (persistent sessions). While it is on, live copies are ignored: pages bring them. */
+    bool cursor, page_pending;
+    uint64_t page_after;        /* the next page starts behind this record */
+    uint64_t floor;             /* everything up to here came by pages: a live copy of it is late, and dropped */
+    uint64_t ignored;           /* highest live record that was ignored */
+    uint32_t conn_serial;       /* counts connections: answers of the store find out if theirs is still there */
+    uint64_t expiry_s;          /* after the connection's end; 0: never */
+    struct wheel_timer expiry;
+    char client_id[];           /* not NUL-terminated; see client_id_len */
+};
+
+/* The number under which the store knows a persistent session. */
+static inline store_session session_number(const struct session *s)
+{
+    return sub_handle_generation(s->subs.handle) & ~SUB_PERSISTENT;
+}
+
+/* ---- to the client ---- */
+
+/* Queues e (takes its references) for the client and marks the connection dirty. QoS 0 without a connection, or over the session's
+ * memory limit, is dropped and counted; QoS 1 and 2 over it end a clean session, and turn a persistent one to its cursor.
+ * live: e comes by routing (not from a page): the cursor's rules apply. */
+void session_push(struct session *s, struct entry *e, bool live);
+
+/* Encodes what may be sent now into buf (cap bytes); returns bytes written, 0 when nothing (more) may. A message larger than the
+ * room is begun when buf is empty: *big gets a reference and *big_left how many payload bytes are still to be copied. */
+size_t session_encode(struct session *s, uint8_t *buf, size_t cap, struct msg **big, size_t *big_left);
+
+/* Acknowledgements. False: a packet identifier or state that is not there: a protocol error. */
+bool session_puback(struct session *s, uint16_t packet_id) MUST_CHECK;
+bool session_pubrec(struct session *s, uint16_t packet_id) MUST_CHECK;
+bool session_pubcomp(struct session *s, uint16_t packet_id) MUST_CHECK;
+
+/* ---- life ---- */
+
+/* The connection is up (CONNACK is on its way): everything in flight is due again, DUP set [MQTT-4.4.0-1]. */
+void session_resume(struct session *s);
+/* The connection is gone: what the store has is forgotten here. */
+void session_suspend(struct session *s);
+/* Frees queues and in-flight state; messages of shared subscriptions that nobody has yet go to other members. */
+void session_drop_queues(struct session *s);
+
+/* Tells shared subscriptions how able this session is. */
+void session_tell_presence(struct session *s);
+
+#endif

@@ -1,0 +1,213 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#include "broker/sessions.h"
+
+#include "base/log.h"
+#include "base/pool.h"
+#include "broker/conn.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define SLOTS_MIN 64U
+#define SLOTS_MAX (1U << 24) /* a handle's slot has 24 bits */
+
+struct slot {
+    struct session *session; /* NULL: free */
+    uint32_t next_free;
+};
+
+struct sessions {
+    struct loop *loop;
+    struct session *by_id; /* uthash */
+    struct slot *slots;
+    uint32_t n_slots, first_free; /* first_free == n_slots: none */
+};
+
+struct sessions *sessions_new(struct loop *l)
+{
+    struct sessions *t = calloc(1, sizeof *t);
+    if (t)
+        t->loop = l;
+    return t;
+}
+
+static enum err take_slot(struct sessions *t, struct session *s, uint32_t *slot)
+{
+    if (t->first_free == t->n_slots) {
+        uint32_t n = t->n_slots ? t->n_slots * 2 : SLOTS_MIN;
+        if (n > SLOTS_MAX)
+            return ERR_FULL;
+        struct slot *p = realloc(t->slots, n * sizeof *p);
+        if (!p)
+            return ERR_NOMEM;
+        for (uint32_t i = t->n_slots; i < n; i++)
+            p[i] = (struct slot){.next_free = i + 1};
+        t->slots = p;
+        t->n_slots = n;
+    }
+    *slot = t->first_free;
+    t->first_free = t->slots[*slot].next_free;
+    t->slots[*slot].session = s;
+    return ERR_OK;
+}
+
+static void give_slot(struct sessions *t, uint32_t slot)
+{
+    t->slots[slot] = (struct slot){.next_free = t->first_free};
+    t->first_free = slot;
+}
+
+struct session *sessions_find(const struct sessions *t, const void *client_id, size_t len)
+{
+    struct session *s;
+    HASH_FIND(hh, t->by_id, client_id, (unsigned)len, s);
+    return s;
+}
+
+struct session *sessions_get(const struct sessions *t, sub_handle h)
+{
+    uint32_t slot = sub_handle_slot(h);
+    struct session *s = slot < t->n_slots ? t->slots[slot].session : NULL;
+    return s && s->subs.handle == h ? s : NULL;
+}
+
+static void free_session(struct session *s)
+{
+    identity_unref(s->identity);
+    free(s);
+}
+
+static uint32_t clean_generation(struct broker *b)
+{
+    uint32_t g;
+    do {
+        g = atomic_fetch_add_explicit(&b->generation, 1, memory_order_relaxed) & ~SUB_PERSISTENT;
+    } while (g == 0);
+    return g;
+}
+
+static void on_expiry(struct wheel_timer *t, void *owner)
+{
+    struct session *s = (struct session *)((char *)t - offsetof(struct session, expiry));
+    struct loop *l = owner;
+    STATS_ADD(l, expired, 1);
+    sessions_end(s, "expired");
+}
+
+struct session *sessions_add(struct sessions *t, const void *client_id, size_t len, struct identity *identity,
+                             store_session number)
+{
+    struct loop *l = t->loop;
+    struct session *s = calloc(1, sizeof *s + len);
+    uint32_t slot;
+    if (!s)
+        return NULL;
+    s->loop = l;
+    s->identity = identity_ref(identity);
+    s->persistent = number != 0;
+    s->window = l->broker->conf->max_inflight_messages ? l->broker->conf->max_inflight_messages : UINT16_MAX;
+    s->expiry.fire = on_expiry;
+    s->client_id_len = (uint16_t)len;
+    memcpy(s->client_id, client_id, len);
+    if (take_slot(t, s, &slot) != ERR_OK) {
+        free_session(s);
+        return NULL;
+    }
+    HASH_ADD_KEYPTR(hh, t->by_id, s->client_id, (unsigned)len, s);
+    if (!s->hh.tbl) { /* HASH_NONFATAL_OOM */
+        give_slot(t, slot);
+        free_session(s);
+        return NULL;
+    }
+    sub_set_init(&s->subs, sub_handle_make(l->index, slot, number ? number | SUB_PERSISTENT : clean_generation(l->broker)));
+    STATS_ADD(l, sessions, 1);
+    if (s->persistent)
+        STATS_ADD(l, persistent_away, 1); /* until it is connected */
+    return s;
+}
+
+struct end_op {
+    struct store_op op;
+};
+
+static void free_end_op(struct store_op *op)
+{
+    pool_free(op);
+}
+
+static void forget_in_store(struct session *s)
+{
+    struct end_op *e = pool_alloc(sizeof *e);
+    if (!e) {
+        log_error("client '%.*s': out of memory: its session stays in the store", s->client_id_len, s->client_id);
+        return;
+    }
+    *e = (struct end_op){.op.verb = STORE_SESSION_END, .op.free_op = free_end_op};
+    e->op.u.session.number = session_number(s);
+    store_submit(s->loop->broker->store, &e->op);
+}
+
+void sessions_end(struct session *s, const char *why)
+{
+    struct loop *l = s->loop;
+    struct sessions *t = l->sessions;
+    loop_assert_here(l);
+    assert(!s->conn);
+    if (why)
+        log_info("client '%.*s': session ended: %s", s->client_id_len, s->client_id, why);
+    trie_clear(l->broker->trie, l->epoch_id, &s->subs); /* first: no new copy comes, hand-on chooses others */
+    session_drop_queues(s);
+    if (s->persistent) {
+        forget_in_store(s);
+        STATS_SUB(l, persistent_away, 1);
+    }
+    wheel_cancel(l->wheel, &s->expiry);
+    HASH_DELETE(hh, t->by_id, s);
+    give_slot(t, sub_handle_slot(s->subs.handle));
+    STATS_SUB(l, sessions, 1);
+    free_session(s);
+}
+
+void sessions_age(struct session *s, uint64_t away_ms)
+{
+    STATS_ADD(s->loop, persistent_away, 1);
+    if (s->expiry_s == 0)
+        return;
+    uint64_t end_ms = away_ms + s->expiry_s * 1000, left_ms = end_ms > s->loop->wall_ms ? end_ms - s->loop->wall_ms : 0;
+    loop_arm(s->loop, &s->expiry, s->loop->now_ms + left_ms);
+}
+
+void sessions_each(struct sessions *t, void (*fn)(struct session *s, void *arg), void *arg)
+{
+    struct session *s, *next;
+    HASH_ITER(hh, t->by_id, s, next)
+    {
+        fn(s, arg);
+    }
+}
+
+static void release(struct session *s, void *arg)
+{
+    struct sessions *t = arg;
+    trie_clear(t->loop->broker->trie, t->loop->broker->epoch_id, &s->subs);
+    for (uint32_t i = 0; i < s->inflight.count; i++)
+        msg_unref(s->inflight.e[(s->inflight.head + i) & (s->inflight.cap - 1)].msg);
+    for (uint32_t i = 0; i < s->queue.count; i++)
+        msg_unref(s->queue.e[(s->queue.head + i) & (s->queue.cap - 1)].msg);
+    pool_free(s->inflight.e);
+    pool_free(s->queue.e);
+    pidset_clear(&s->received);
+    pidset_clear(&s->sent_ids);
+    HASH_DELETE(hh, t->by_id, s);
+    free_session(s);
+}
+
+void sessions_free(struct sessions *t)
+{
+    if (!t)
+        return;
+    sessions_each(t, release, t);
+    free(t->slots);
+    free(t);
+}

@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#include "base/log.h"
+#include "base/pool.h"
+#include "broker/access.h"
+#include "broker/packet.h"
+#include "broker/session.h"
+#include "broker/sessions.h"
+#include "mqtt/encode.h"
+
+#include <string.h>
+
+/* ---- retained messages for a new subscription ---- */
+
+struct retained_for {
+    struct session *session;
+    uint8_t qos;
+    uint32_t sub_id;
+};
+
+static bool push_retained(void *arg, struct msg *m)
+{
+    const struct retained_for *r = arg;
+    struct entry e = {.msg = msg_ref(m), .sub_id = r->sub_id};
+    e.qos = (m->qos < r->qos ? m->qos : r->qos) & 3U;
+    e.retain = 1; /* [MQTT-3.3.1-8] */
+    session_push(r->session, &e, false);
+    return !r->session->conn->failed;
+}
+
+static void send_retained(struct session *s, const uint8_t *filter, size_t len, uint8_t qos)
+{
+    struct topic_share share;
+    struct retained_for r = {.session = s, .qos = qos};
+    if (s->conn && topic_share_parse(filter, len, &share) && !share.group)
+        retained_match(s->loop->broker->retained, filter, len, push_retained, &r);
+}
+
+/* ---- the store's part, for persistent sessions ---- */
+
+struct subscription_op {
+    struct store_op op;
+    sub_handle handle;
+    uint32_t serial, seq;
+    bool last;         /* of its packet: the acknowledgement follows */
+    uint8_t filter[];
+};
+
+static void on_subscription_stored(struct store_op *op, void *owner)
+{
+    struct subscription_op *o = (struct subscription_op *)op;
+    struct loop *l = owner;
+    atomic_fetch_sub_explicit(&l->ops, 1, memory_order_relaxed);
+    struct session *s = sessions_get(l->sessions, o->handle);
+    if (s && s->conn && s->conn->serial == o->serial) {
+        if (op->result != ERR_OK) {
+            conn_fail(s->conn, "its subscription cannot be stored");
+        } else {
+            if (o->last)
+                conn_ack_ready(s->conn, o->seq);
+            if (op->verb == STORE_SUBSCRIBE)
+                send_retained(s, op->u.subscription.filter, op->u.subscription.filter_len,
+                              op->u.subscription.options & SUB_QOS);
+        }
+    }
+    pool_free(o);
+}
+
+static void store_subscription(struct conn *c, enum store_verb verb, const struct mqtt_filter *f, uint32_t seq, bool last)
+{
+    struct session *s = c->session;
+    struct subscription_op *o = pool_alloc(sizeof *o + f->filter.len);
+    if (!o) {
+        conn_fail(c, "out of memory");
+        return;
+    }
+    *o = (struct subscription_op){.handle = s->subs.handle, .serial = c->serial, .seq = seq, .last = last};
+    memcpy(o->filter, f->filter.p, f->filter.len);
+    o->op.verb = verb;
+    o->op.done = on_subscription_stored;
+    o->op.u.subscription.session = session_number(s);
+    o->op.u.subscription.filter = o->filter;
+    o->op.u.subscription.filter_len = f->filter.len;
+    o->op.u.subscription.options = f->options;
+    loop_submit(c->loop, &o->op);
+}
+
+/* ---- SUBSCRIBE ---- */
+
+static bool too_deep(const struct conn *c, const struct mqtt_filter *f)
+{
+    struct topic_share share;
+    uint32_t most = c->loop->broker->conf->max_topic_levels;
+    if (!topic_share_parse(f->filter.p, f->filter.len, &share))
+        return true;
+    return share.filter_len >= most && topic_levels(share.filter, share.filter_len) > most;
+}
+
+/* One filter: the SUBACK code. */
+static uint8_t subscribe_one(struct conn *c, const struct mqtt_filter *f)
+{
+    struct session *s = c->session;
+    const struct conf *conf = c->loop->broker->conf;
+    enum mqtt_reason r = MQTT_OK;
+    const char *why = "denied";
+    if (!access_subscribe(c->identity, f->filter)) {
+        r = MQTT_NOT_AUTHORIZED;
+    } else if (conf->max_subscriptions_per_client > 0 && s->subs.count >= conf->max_subscriptions_per_client) {
+        r = MQTT_QUOTA_EXCEEDED;
+        why = "refused: max_subscriptions_per_client reached";
+    } else {
+        bool added;
+        enum err e = trie_subscribe(c->loop->broker->trie, c->loop->epoch_id, &s->subs, f->filter.p, f->filter.len,
+                                    f->options, 0, &added);
+        if (e != ERR_OK) {
+            r = MQTT_IMPLEMENTATION_ERROR;
+            why = err_text(e);
+        }
+    }
+    if (r != MQTT_OK)
+        log_notice("%s: SUBSCRIBE to '%.*s' %s", conn_name(c), (int)(f->filter.len > 200 ? 200 : f->filter.len),
+                   (const char *)f->filter.p, why);
+    return mqtt_suback_code((enum mqtt_version)c->version, f->options & SUB_QOS, r);
+}
+
+static uint32_t count_granted(const uint8_t *codes, uint32_t n)
+{
+    uint32_t granted = 0;
+    for (uint32_t i = 0; i < n; i++)
+        granted += codes[i] != MQTT_SUBACK_FAILURE;
+    return granted;
+}
+
+void packet_subscribe(struct conn *c, const uint8_t *body, size_t len)
+{
+    struct mqtt_subscribe list;
+    struct mqtt_filter f;
+    enum mqtt_reason r = mqtt_decode_subscribe((enum mqtt_version)c->version, body, len, &list);
+    if (r != MQTT_OK) {
+        conn_protocol_error(c, r, "SUBSCRIBE");
+        return;
+    }
+    for (struct mqtt_subscribe it = list; mqtt_next_filter(&it, true, &f);)
+        if (too_deep(c, &f)) {
+            conn_protocol_error(c, MQTT_TOPIC_FILTER_INVALID, "SUBSCRIBE: too many levels, or a malformed $share");
+            return;
+        }
+    uint8_t *suback = pool_alloc(MQTT_SUBACK_HEAD_MAX + list.count);
+    if (!suback) {
+        conn_fail(c, "out of memory");
+        return;
+    }
+    size_t head = mqtt_encode_suback_head(suback, list.packet_id, list.count);
+    uint8_t *codes = suback + head;
+    struct mqtt_subscribe it = list;
+    for (uint32_t i = 0; mqtt_next_filter(&it, true, &f); i++)
+        codes[i] = subscribe_one(c, &f);
+    session_tell_presence(c->session);
+
+    struct session *s = c->session;
+    uint32_t granted = count_granted(codes, list.count), seq = 0, i = 0;
+    uint8_t *kept = pool_alloc(list.count); /* the codes: suback is given away */
+    if (!kept) {
+        pool_free(suback);
+        conn_fail(c, "out of memory");
+        return;
+    }
+    memcpy(kept, codes, list.count);
+    bool now = !s->persistent || granted == 0;
+    conn_owe_bytes(c, suback, head + list.count, now, &seq);
+    for (it = list; mqtt_next_filter(&it, true, &f); i++) {
+        if (kept[i] == MQTT_SUBACK_FAILURE)
+            continue;
+        if (now)
+            send_retained(s, f.filter.p, f.filter.len, f.options & SUB_QOS);
+        else
+            store_subscription(c, STORE_SUBSCRIBE, &f, seq, --granted == 0);
+    }
+    pool_free(kept);
+}
+
+/* ---- UNSUBSCRIBE ---- */
+
+void packet_unsubscribe(struct conn *c, const uint8_t *body, size_t len)
+{
+    struct session *s = c->session;
+    struct mqtt_subscribe list;
+    struct mqtt_filter f;
+    enum mqtt_reason r = mqtt_decode_unsubscribe((enum mqtt_version)c->version, body, len, &list);
+    if (r != MQTT_OK) {
+        conn_protocol_error(c, r, "UNSUBSCRIBE");
+        return;
+    }
+    for (struct mqtt_subscribe it = list; mqtt_next_filter(&it, false, &f);) {
+        enum err e = trie_unsubscribe(c->loop->broker->trie, c->loop->epoch_id, &s->subs, f.filter.p, f.filter.len);
+        if (e == ERR_NOMEM) {
+            conn_fail(c, "out of memory");
+            return;
+        }
+    }
+    uint32_t seq, left = list.count;
+    conn_owe(c, MQTT_UNSUBACK, list.packet_id, !s->persistent, &seq); /* also when nothing matched [MQTT-3.10.4-5] */
+    for (struct mqtt_subscribe it = list; s->persistent && mqtt_next_filter(&it, false, &f);)
+        store_subscription(c, STORE_UNSUBSCRIBE, &f, seq, --left == 0);
+}

@@ -1,0 +1,230 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#include "broker/sys.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "broker/publish.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define VERSION_TEXT "sealmq 0.1.0"
+#define TOPIC_PREFIX "$SYS/broker/"
+
+/* The sum over all loops. */
+struct totals {
+    uint64_t bytes_received, bytes_sent, packets_received, packets_sent, publish_received, publish_sent, publish_bytes_received,
+        publish_bytes_sent, publish_dropped, publish_denied, connects, handshakes, handshakes_failed, protocol_errors, connected,
+        connections, sessions, persistent_away, expired, queued, queued_bytes;
+};
+
+static struct totals sum(const struct broker *b)
+{
+    struct totals t = {0};
+    for (unsigned i = 0; i < b->n_loops; i++) {
+        const struct stats *s = &b->loops[i]->stats;
+#define SUM(field) t.field += atomic_load_explicit(&s->field, memory_order_relaxed)
+        SUM(bytes_received);
+        SUM(bytes_sent);
+        SUM(packets_received);
+        SUM(packets_sent);
+        SUM(publish_received);
+        SUM(publish_sent);
+        SUM(publish_bytes_received);
+        SUM(publish_bytes_sent);
+        SUM(publish_dropped);
+        SUM(publish_denied);
+        SUM(connects);
+        SUM(handshakes);
+        SUM(handshakes_failed);
+        SUM(protocol_errors);
+        SUM(connected);
+        SUM(connections);
+        SUM(sessions);
+        SUM(persistent_away);
+        SUM(expired);
+        SUM(queued);
+        SUM(queued_bytes);
+#undef SUM
+    }
+    return t;
+}
+
+/* mosquitto's load averages: events per minute, smoothed over 1, 5 and 15 minutes. */
+struct load {
+    const char *name;
+    size_t field; /* in struct totals */
+    double average[3];
+};
+
+struct sys {
+    ev_timer timer;
+    struct loop *loop;
+    struct totals last;
+    uint64_t last_ms, heap_max, clients_max;
+    struct load loads[9];
+};
+
+static const struct load loads[9] = {
+    {"messages/received", offsetof(struct totals, packets_received), {0}},
+    {"messages/sent", offsetof(struct totals, packets_sent), {0}},
+    {"publish/received", offsetof(struct totals, publish_received), {0}},
+    {"publish/sent", offsetof(struct totals, publish_sent), {0}},
+    {"publish/dropped", offsetof(struct totals, publish_dropped), {0}},
+    {"bytes/received", offsetof(struct totals, bytes_received), {0}},
+    {"bytes/sent", offsetof(struct totals, bytes_sent), {0}},
+    {"sockets", offsetof(struct totals, handshakes), {0}},
+    {"connections", offsetof(struct totals, connects), {0}},
+};
+
+static void publish_text(struct loop *l, const char *name, const char *fmt, ...) PRINTF_LIKE(3, 4);
+
+static void publish_text(struct loop *l, const char *name, const char *fmt, ...)
+{
+    char topic[128], text[64];
+    va_list args;
+    va_start(args, fmt);
+    int n = vsnprintf(text, sizeof text, fmt, args);
+    va_end(args);
+    int topic_len = snprintf(topic, sizeof topic, TOPIC_PREFIX "%s", name);
+    struct msg_spec spec = {.topic = topic, .topic_len = (size_t)topic_len, .payload = text, .payload_len = (size_t)n,
+                            .time_ms = l->wall_ms, .flags = MSG_RETAIN | MSG_SYS};
+    struct msg *m = msg_new(&spec);
+    if (!m)
+        return;
+    publish_own(l, m);
+    msg_unref(m);
+}
+
+static void publish_number(struct loop *l, const char *name, uint64_t value)
+{
+    publish_text(l, name, "%" PRIu64, value);
+}
+
+static void publish_loads(struct sys *y, const struct totals *now)
+{
+    static const char *const minutes[] = {"1min", "5min", "15min"};
+    static const double seconds[] = {60, 300, 900};
+    double passed_s = (double)(y->loop->now_ms - y->last_ms) / 1000.0;
+    if (passed_s <= 0)
+        return;
+    for (size_t i = 0; i < sizeof y->loads / sizeof *y->loads; i++) {
+        struct load *d = &y->loads[i];
+        uint64_t a, b;
+        memcpy(&a, (const char *)&y->last + d->field, sizeof a);
+        memcpy(&b, (const char *)now + d->field, sizeof b);
+        double per_minute = (double)(b - a) * 60.0 / passed_s;
+        for (size_t k = 0; k < 3; k++) {
+            char name[64];
+            double keep = exp(-passed_s / seconds[k]);
+            d->average[k] = per_minute + keep * (d->average[k] - per_minute);
+            snprintf(name, sizeof name, "load/%s/%s", d->name, minutes[k]);
+            publish_text(y->loop, name, "%.2f", d->average[k]);
+        }
+    }
+}
+
+/* Resident memory in bytes. */
+static uint64_t resident(void)
+{
+    unsigned long pages = 0, rss = 0;
+    FILE *f = fopen("/proc/self/statm", "re");
+    if (!f)
+        return 0;
+    if (fscanf(f, "%lu %lu", &pages, &rss) != 2)
+        rss = 0;
+    fclose(f);
+    return (uint64_t)rss * (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
+static void publish_clients(struct sys *y, const struct totals *t)
+{
+    struct loop *l = y->loop;
+    uint64_t total = t->connected + t->persistent_away;
+    if (total > y->clients_max)
+        y->clients_max = total;
+    publish_number(l, "clients/total", total);
+    publish_number(l, "clients/maximum", y->clients_max);
+    publish_number(l, "clients/connected", t->connected);
+    publish_number(l, "clients/active", t->connected);
+    publish_number(l, "clients/disconnected", t->persistent_away);
+    publish_number(l, "clients/inactive", t->persistent_away);
+    publish_number(l, "clients/expired", t->expired);
+}
+
+static void publish_messages(struct sys *y, const struct totals *t)
+{
+    struct loop *l = y->loop;
+    struct trie_stats trie;
+    struct retained_stats retained;
+    trie_stats(l->broker->trie, &trie);
+    retained_stats(l->broker->retained, &retained);
+    publish_number(l, "messages/received", t->packets_received);
+    publish_number(l, "messages/sent", t->packets_sent);
+    publish_number(l, "messages/stored", t->queued + retained.messages);
+    publish_number(l, "store/messages/count", t->queued + retained.messages);
+    publish_number(l, "store/messages/bytes", t->queued_bytes + retained.bytes);
+    publish_number(l, "publish/messages/received", t->publish_received);
+    publish_number(l, "publish/messages/sent", t->publish_sent);
+    publish_number(l, "publish/messages/dropped", t->publish_dropped);
+    publish_number(l, "publish/bytes/received", t->publish_bytes_received);
+    publish_number(l, "publish/bytes/sent", t->publish_bytes_sent);
+    publish_number(l, "bytes/received", t->bytes_received);
+    publish_number(l, "bytes/sent", t->bytes_sent);
+    publish_number(l, "retained messages/count", retained.messages);
+    publish_number(l, "subscriptions/count", trie.subscriptions);
+    publish_number(l, "shared_subscriptions/count", trie.shared_subscriptions);
+}
+
+static void publish_own_names(struct sys *y, const struct totals *t)
+{
+    struct loop *l = y->loop;
+    publish_number(l, "handshakes/completed", t->handshakes);
+    publish_number(l, "handshakes/failed", t->handshakes_failed);
+    publish_number(l, "connections", t->connections);
+    publish_number(l, "publish/messages/denied", t->publish_denied);
+    publish_number(l, "protocol_errors", t->protocol_errors);
+    publish_number(l, "log/dropped", log_dropped());
+}
+
+static void on_interval(struct ev_loop *ev, ev_timer *w, int revents)
+{
+    (void)ev;
+    (void)revents;
+    struct sys *y = w->data;
+    struct loop *l = y->loop;
+    if (l->stopping)
+        return;
+    struct totals t = sum(l->broker);
+    uint64_t heap = resident();
+    if (heap > y->heap_max)
+        y->heap_max = heap;
+    publish_text(l, "version", "%s", VERSION_TEXT);
+    publish_text(l, "uptime", "%" PRIu64 " seconds", (l->now_ms - l->broker->started_ms) / 1000);
+    publish_clients(y, &t);
+    publish_messages(y, &t);
+    publish_number(l, "heap/current", heap);
+    publish_number(l, "heap/maximum", y->heap_max);
+    publish_loads(y, &t);
+    publish_own_names(y, &t);
+    y->last = t;
+    y->last_ms = l->now_ms;
+}
+
+void sys_start(struct loop *l)
+{
+    static struct sys y; /* one per process: loop 0's */
+    uint32_t interval_s = l->broker->conf->sys_interval_s;
+    if (interval_s == 0)
+        return;
+    y = (struct sys){.loop = l, .last_ms = l->now_ms};
+    memcpy(y.loads, loads, sizeof loads);
+    ev_timer_init(&y.timer, on_interval, 0., (double)interval_s);
+    y.timer.data = &y;
+    ev_timer_start(l->ev, &y.timer);
+}
