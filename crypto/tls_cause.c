@@ -20,7 +20,7 @@ const char *tls_cause_text(enum tls_cause c)
 	case TLS_CAUSE_BAD_CERTIFICATE: return "certificate not acceptable";
 	case TLS_CAUSE_PLAINTEXT: return "plain text on a TLS port";
 	case TLS_CAUSE_VERSION: return "no TLS version in common";
-	case TLS_CAUSE_CIPHER: return "no cipher suite in common";
+	case TLS_CAUSE_CIPHER: return "no cipher suite or key exchange group in common";
 	case TLS_CAUSE_PEER_ALERT: return "the peer ended the handshake or connection with an alert";
 	case TLS_CAUSE_NOMEM: return "out of memory";
 	case TLS_CAUSE_PROTOCOL: return "TLS protocol error";
