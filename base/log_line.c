@@ -94,7 +94,7 @@ static char *put_time(char *out, uint64_t time_ms)
 	return out;
 }
 
-#define PUT(out, literal) put(out, literal, sizeof literal - 1)
+#define PUT(out, literal) put(out, "" literal "", sizeof(literal) - 1)
 
 size_t log_line_text(char out[static LOG_LINE_MAX], uint64_t time_ms, enum log_level level, const char *text, size_t text_len)
 {

@@ -172,18 +172,18 @@ static void free_small(struct page *p, void *block)
 	}
 }
 
-void secmem_free(void *block)
+void secmem_free(void *p)
 {
-	if (!block)
+	if (!p)
 		return;
-	struct page *p = (struct page *)(void *)((uint8_t *)block - (uintptr_t)block % page_size());
-	if (p->magic != MAGIC)
+	struct page *page = (struct page *)(void *)((uint8_t *)p - (uintptr_t)p % page_size());
+	if (page->magic != MAGIC)
 		abort();
-	if (p->class == CLASSES) {
-		unmap_run(p);
+	if (page->class == CLASSES) {
+		unmap_run(page);
 		return;
 	}
 	pthread_mutex_lock(&lock);
-	free_small(p, block);
+	free_small(page, p);
 	pthread_mutex_unlock(&lock);
 }
