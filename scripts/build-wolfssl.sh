@@ -140,7 +140,7 @@ fetch_source() {
 step() {
     "$@" >>"$work/build.log" 2>&1 || {
         tail -n 25 "$work/build.log" >&2
-        die "'$1' failed; its last lines are above"
+        die "'$*' failed; its last lines are above"
     }
 }
 
@@ -164,12 +164,12 @@ if ! fetch_source; then
 fi
 say "building wolfSSL $version ($machine), about a minute"
 cd "$work/src"
-step autoreconf -fi
-# The user's flags for this project are not meant for this library.
-unset CFLAGS CPPFLAGS LDFLAGS MAKEFLAGS MFLAGS MAKELEVEL 2>/dev/null || true
+# What a make above exports (CFLAGS, DESTDIR, MAKEFLAGS, ...) is meant for this project, not for this library.
+clean() { env -i PATH="$PATH" HOME="${HOME:-/}" LC_ALL=C "$@"; }
+step clean autoreconf -fi
 # shellcheck disable=SC2086
-step ./configure --prefix="$work/out" $common_flags $asm_flags C_EXTRA_FLAGS="$extra_cflags"
-step make -j2 install
+step clean ./configure --prefix="$work/out" $common_flags $asm_flags C_EXTRA_FLAGS="$extra_cflags"
+step clean make -j2 install
 rm -rf "$work/out/share" "$work/out/bin" "$work/out/lib/pkgconfig" "$work/out"/lib/*.la
 # Whole or not at all: built beside, moved in one step.
 printf '%s\n' "$key" >"$work/out/.built"
