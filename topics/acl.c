@@ -291,7 +291,7 @@ bool acl_allows(const struct acl *a, const struct acl_subject *s, enum acl_acces
 	if (is_filter) {
 		struct topic_share share;
 		if (!topic_share_parse(topic, topic_len, &share))
-			return decide(why, false, ACL_NO_RULE, 0);
+			return decide(why, false, ACL_BAD_TOPIC, 0);
 		topic = share.filter;
 		topic_len = share.filter_len;
 	}
@@ -302,7 +302,7 @@ bool acl_allows(const struct acl *a, const struct acl_subject *s, enum acl_acces
 	w.all = why != NULL;
 	w.id_is_level = s->client_id && !memchr(s->client_id, '/', s->client_id_len);
 	if (!split(&w, topic, topic_len, is_filter))
-		return decide(why, false, ACL_NO_RULE, 0);
+		return decide(why, false, ACL_BAD_TOPIC, 0);
 	return decide_by_rules(&w, access == ACL_WRITE ? VERB_WRITE : VERB_READ, is_filter, why);
 }
 
@@ -343,6 +343,9 @@ bool acl_explain(const struct acl *a, const struct acl_subject *s, enum acl_acce
 		break;
 	case ACL_NO_FILE:
 		(void)fprintf(out, "there is no acl_file%s\n", allowed ? "" : ", so of topics that begin with $ only $SYS can be read and $SYS/health written");
+		break;
+	case ACL_BAD_TOPIC:
+		(void)fprintf(out, "it has more than %u levels or is not $share/GROUP/FILTER\n", TOPIC_LEVELS_MAX);
 		break;
 	case ACL_BAD_CLIENT_ID:
 		(void)fprintf(out, "patterns do not count for a client id that holds + or #\n");

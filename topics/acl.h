@@ -22,6 +22,7 @@ enum acl_cause {
 	ACL_NO_RULE,      /* nothing allows it */
 	ACL_NO_FILE,      /* there is no acl_file: everything but '$' topics */
 	ACL_BAD_CLIENT_ID,/* the client id holds '+' or '#', so patterns do not count for it, as in mosquitto */
+	ACL_BAD_TOPIC,    /* more than TOPIC_LEVELS_MAX levels, or a malformed $share */
 };
 
 struct acl_reason {

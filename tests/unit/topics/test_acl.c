@@ -286,6 +286,7 @@ START_TEST(decisions_are_explained)
 	explained("a", "+", ACL_WRITE, "x", false, "a may not write x: patterns do not count for a client id that holds + or #\n");
 	forget();
 	explained("a", NULL, ACL_READ, "x", true, "a may read x: there is no acl_file\n");
+	explained("a", NULL, ACL_SUBSCRIBE, "$share//x", false, "a may not subscribe to $share//x: it has more than 200 levels or is not $share/GROUP/FILTER\n");
 	explained("a", NULL, ACL_WRITE, "$x", false,
 		"a may not write $x: there is no acl_file, so of topics that begin with $ only $SYS can be read and $SYS/health written\n");
 }
