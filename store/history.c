@@ -7,10 +7,6 @@
 
 #include <stdlib.h>
 
-#define TOPIC_HEAD 16u       /* count 8, bytes 8; the name follows */
-#define HISTORY_KEY 12u      /* topic 4, record 8 */
-#define HISTORY_VALUE 12u    /* time 8, size 4 */
-
 /* ---- topics */
 
 static uint64_t name_hash(const struct lmdb *l, const uint8_t *name, size_t len)

@@ -9,11 +9,6 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#define SESSION_HEAD 24u             /* version 1, flags 1, client id 2, CN 2, 0 2, expiry 8, time 8; client id and CN follow */
-#define SESSION_CONNECTED 1u
-#define SESSION_OVER_QUOTA 2u
-#define SUBSCRIPTION_HEAD 5u         /* subscription identifier 4, options 1; the filter follows */
-
 #define SYNC_INTERVAL_MS 1000u       /* default */
 #define UNCOMMITTED_MAX (16u << 20)  /* durability off: bytes of messages between commits */
 #define DELETES_PER_BATCH 1000u      /* of what is deleted in the background */
@@ -604,15 +599,7 @@ static enum err read_u64(struct lmdb *l, MDB_txn *txn, const char *name, uint64_
 	return rc == MDB_NOTFOUND ? ERR_OK : db_err(rc);
 }
 
-struct session_record {
-	store_session number;
-	uint8_t flags;
-	const char *client_id, *cn;
-	size_t client_id_len, cn_len;
-	uint64_t expiry_s, time_ms;
-};
-
-static enum err session_decode(const MDB_val *k, const MDB_val *v, struct session_record *out)
+enum err session_decode(const MDB_val *k, const MDB_val *v, struct session_record *out)
 {
 	const uint8_t *p = v->mv_data;
 	if (k->mv_size != 4 || v->mv_size < SESSION_HEAD || p[0] != FORMAT_VERSION)

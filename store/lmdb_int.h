@@ -101,6 +101,28 @@ static inline uint64_t get_be(const uint8_t *p, unsigned bytes)
 	return v;
 }
 
+/* Rows, as docs/store.md lists them. */
+#define SESSION_HEAD 24u       /* version 1, flags 1, client id 2, CN 2, 0 2, expiry 8, time 8; client id and CN follow */
+#define SESSION_CONNECTED 1u
+#define SESSION_OVER_QUOTA 2u
+#define SUBSCRIPTION_HEAD 5u   /* subscription identifier 4, options 1; the filter follows */
+#define TOPIC_HEAD 16u         /* count 8, bytes 8; the name follows */
+#define HISTORY_KEY 12u        /* topic 4, record 8 */
+#define HISTORY_VALUE 12u      /* time 8, size 4 (by topic); time 8, topic 4 (over all) */
+#define MESSAGE_KEY 8u         /* record; pieces after the first have their number, 4, behind it */
+#define MESSAGE_PIECE_KEY 12u
+
+struct session_record {
+	store_session number;
+	uint8_t flags;
+	const char *client_id, *cn;
+	size_t client_id_len, cn_len;
+	uint64_t expiry_s, time_ms;
+};
+
+/* Pointers into v. ERR_CORRUPT. */
+enum err session_decode(const MDB_val *k, const MDB_val *v, struct session_record *out) MUST_CHECK;
+
 #define QUEUE_KEY 12u   /* session 4, record 8 */
 #define QUEUE_VALUE 14u /* state 1, QoS 1, RETAIN 1, 0, packet identifier 2, subscription identifier 4, size 4 */
 

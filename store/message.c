@@ -11,9 +11,8 @@
 #define KIND_MESSAGE 1u
 #define AAD_PREFIX 10u       /* format version 1, kind 1, record id 8; head, topic and publisher follow */
 
-/* The first piece's key; the following ones' have the piece's number behind it. */
-#define KEY 8u
-#define PIECE_KEY 12u
+#define KEY MESSAGE_KEY
+#define PIECE_KEY MESSAGE_PIECE_KEY
 
 static void head_encode(uint8_t *p, const struct msg *m, bool sealed)
 {

@@ -6,8 +6,6 @@
 
 #include <stdlib.h>
 
-#define HISTORY_KEY 12u
-#define HISTORY_VALUE 12u
 #define LOOKED_AT_MAX 100000u /* history entries one read passes over at most: a sparse filter must not hold up others' pages */
 
 /* What a page collects. */
@@ -164,9 +162,9 @@ static bool ask(struct selection *sel, uint32_t topic)
 	uint8_t key[4];
 	put_be(key, topic, 4);
 	MDB_val k = { sizeof key, key }, v;
-	if (mdb_get(sel->txn, lmdb_of(sel->s)->db.t[T_TOPICS], &k, &v) != MDB_SUCCESS || v.mv_size < 16)
+	if (mdb_get(sel->txn, lmdb_of(sel->s)->db.t[T_TOPICS], &k, &v) != MDB_SUCCESS || v.mv_size < TOPIC_HEAD)
 		return false;
-	return sel->op->u.history.match(sel->op->u.history.match_arg, (const uint8_t *)v.mv_data + 16, v.mv_size - 16);
+	return sel->op->u.history.match(sel->op->u.history.match_arg, (const uint8_t *)v.mv_data + TOPIC_HEAD, v.mv_size - TOPIC_HEAD);
 }
 
 static bool selected(struct selection *sel, uint32_t topic)
