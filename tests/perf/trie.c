@@ -1,0 +1,288 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* What matching, subscribing and remembering cost. Prints figures and asserts none.
+ *     make build/release/tests/perf/trie && build/release/tests/perf/trie [largest]
+ * The filters are those of mqload's "wild": 60 % exact, 15 % a/b/c/+, 10 % a/b/c/#, 10 % a/+/c/d, 5 % +/b/c/d, on 16 sessions; the
+ * tree grows with their number so that a topic matches about 1.5 of them. */
+#include "base/msg.h"
+#include "topics/match_cache.h"
+#include "topics/retained.h"
+#include "topics/trie.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#define SESSIONS 16u
+#define TOPICS (1u << 19)
+
+struct topic { uint8_t len, bytes[31]; };
+
+static struct topic topics[TOPICS];
+static struct epoch *epoch;
+static int thread;
+
+static double now_s(void)
+{
+	struct timespec ts;
+	(void)clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &ts);
+	return (double)ts.tv_sec + (double)ts.tv_nsec * 1e-9;
+}
+
+static uint32_t rnd(uint64_t *state)
+{
+	*state = *state * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
+	return (uint32_t)(*state >> 33);
+}
+
+static double rss_bytes(void)
+{
+	unsigned long size = 0, resident = 0;
+	FILE *f = fopen("/proc/self/statm", "r");
+	if (f && fscanf(f, "%lu %lu", &size, &resident) != 2)
+		resident = 0;
+	if (f)
+		(void)fclose(f);
+	return (double)resident * (double)sysconf(_SC_PAGESIZE);
+}
+
+static void settle(void)
+{
+	do
+		epoch_quiescent(epoch, thread);
+	while (epoch_reclaim(epoch, thread) > 0);
+}
+
+static void add(struct trie *t, struct sub_set *set, const char *filter, size_t len, bool *added)
+{
+	if (trie_subscribe(t, thread, set, (const uint8_t *)filter, len, 1, 0, added) != ERR_OK) {
+		(void)fprintf(stderr, "trie: out of memory\n");
+		exit(1);
+	}
+}
+
+static void sessions_init(struct sub_set *sets, uint32_t n)
+{
+	for (uint32_t i = 0; i < n; i++)
+		sub_set_init(&sets[i], sub_handle_make(i % 4, i, i + 1));
+}
+
+static void sessions_clear(struct trie *t, struct sub_set *sets, uint32_t n)
+{
+	for (uint32_t i = 0; i < n; i++) {
+		trie_clear(t, thread, &sets[i]);
+		settle();
+	}
+}
+
+static size_t wild_filter(char *buf, size_t size, unsigned shape, const uint32_t *l)
+{
+	int n = 0;
+	switch (shape) {
+	case 0: n = snprintf(buf, size, "t1/w/%u/%u/%u/%u", l[0], l[1], l[2], l[3]); break;
+	case 1: n = snprintf(buf, size, "t1/w/%u/%u/%u/+", l[0], l[1], l[2]); break;
+	case 2: n = snprintf(buf, size, "t1/w/%u/%u/%u/#", l[0], l[1], l[2]); break;
+	case 3: n = snprintf(buf, size, "t1/w/%u/+/%u/%u", l[0], l[2], l[3]); break;
+	case 4: n = snprintf(buf, size, "t1/w/+/%u/%u/%u", l[1], l[2], l[3]); break;
+	}
+	return (size_t)n;
+}
+
+static void wild(uint32_t m)
+{
+	static const unsigned shape_of[20] = { 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 2, 2, 3, 3, 4 };
+	uint64_t seed = 1;
+	uint32_t k = 2, l[4];
+	char buf[64];
+	while (k * k * k * 4 < m)
+		k++;
+	struct trie *t = trie_new(epoch);
+	struct match_cache *cache = t ? match_cache_new(t, 4096) : NULL;
+	if (!cache)
+		exit(1);
+	struct sub_set sets[SESSIONS];
+	sessions_init(sets, SESSIONS);
+	double rss0 = rss_bytes(), t0 = now_s();
+	for (uint32_t i = 0; i < m;) {
+		unsigned shape = shape_of[rnd(&seed) % 20];
+		bool added;
+		for (int j = 0; j < 4; j++)
+			l[j] = rnd(&seed) % k;
+		size_t len = wild_filter(buf, sizeof buf, shape, l);
+		add(t, &sets[i % SESSIONS], buf, len, &added);
+		i += added;
+		if (i % 64 == 0) { /* a turn of the loop */
+			epoch_quiescent(epoch, thread);
+			(void)epoch_reclaim(epoch, thread);
+		}
+	}
+	double subscribe_s = now_s() - t0;
+	settle();
+	double rss1 = rss_bytes();
+	struct trie_stats s;
+	trie_stats(t, &s);
+
+	for (uint32_t i = 0; i < TOPICS; i++) {
+		for (int j = 0; j < 4; j++)
+			l[j] = rnd(&seed) % k;
+		topics[i].len = (uint8_t)snprintf((char *)topics[i].bytes, sizeof topics[i].bytes, "t1/w/%u/%u/%u/%u", l[0], l[1], l[2], l[3]);
+	}
+	double best = 1e9, best_cached = 1e9;
+	uint64_t targets = 0;
+	for (int round = 0; round < 3; round++) {
+		t0 = now_s();
+		targets = 0;
+		for (uint32_t i = 0; i < TOPICS; i++) {
+			struct match *match = trie_match(t, topics[i].bytes, topics[i].len);
+			if (!match)
+				exit(1);
+			targets += match->n_targets;
+			match_unref(match);
+		}
+		double took = now_s() - t0;
+		best = took < best ? took : best;
+		t0 = now_s();
+		for (uint32_t i = 0; i < TOPICS; i++) {
+			if (!match_cache_get(cache, topics[i].bytes, topics[i].len))
+				exit(1);
+		}
+		took = now_s() - t0;
+		best_cached = took < best_cached ? took : best_cached;
+	}
+	double hit = 1e9;
+	for (int round = 0; round < 3; round++) {
+		t0 = now_s();
+		for (uint32_t i = 0; i < TOPICS; i++) {
+			if (!match_cache_get(cache, topics[i % 1000].bytes, topics[i % 1000].len))
+				exit(1);
+		}
+		double took = now_s() - t0;
+		hit = took < hit ? took : hit;
+	}
+	match_cache_free(cache);
+	t0 = now_s();
+	sessions_clear(t, sets, SESSIONS);
+	double clear_s = now_s() - t0;
+	printf("wild %8u: match %4.0f ns, through the cache %4.0f (hit %3.0f), %.2f targets; subscribe %4.0f ns, clear %4.0f; "
+	       "bytes each %5.1f counted, %5.1f RSS; %.2f nodes each\n",
+	    m, best / TOPICS * 1e9, best_cached / TOPICS * 1e9, hit / TOPICS * 1e9, (double)targets / TOPICS, subscribe_s / m * 1e9,
+	    clear_s / m * 1e9, (double)s.bytes / m, (rss1 - rss0) / m, (double)s.nodes / m);
+	trie_free(t);
+}
+
+/* n sessions on one filter. */
+static void crowd(uint32_t n)
+{
+	struct trie *t = trie_new(epoch);
+	struct sub_set *sets = calloc(n, sizeof *sets);
+	if (!t || !sets)
+		exit(1);
+	sessions_init(sets, n);
+	bool added;
+	double t0 = now_s();
+	for (uint32_t i = 0; i < n; i++)
+		add(t, &sets[i], "one/filter", 10, &added);
+	double join = now_s() - t0;
+	settle();
+	struct trie_stats s;
+	trie_stats(t, &s);
+	t0 = now_s();
+	for (int i = 0; i < 10; i++)
+		match_unref(trie_match(t, (const uint8_t *)"one/filter", 10));
+	double match = (now_s() - t0) / 10;
+	t0 = now_s();
+	sessions_clear(t, sets, n);
+	printf("crowd %7u: join %.0f ns, leave %.0f, match %.2f ms; %.1f bytes each\n", n, join / n * 1e9, (now_s() - t0) / n * 1e9,
+	    match * 1e3, (double)s.bytes / n);
+	free(sets);
+	trie_free(t);
+}
+
+/* {a,+}^k, each followed by a level that no topic has: as many nodes as one can make a topic visit for nothing. */
+static void hostile(unsigned k)
+{
+	struct trie *t = trie_new(epoch);
+	struct sub_set set;
+	char buf[128], topic[128] = "";
+	if (!t)
+		exit(1);
+	sessions_init(&set, 1);
+	for (uint32_t mask = 0; mask < 1u << k; mask++) {
+		bool added;
+		buf[0] = 0;
+		for (unsigned i = 0; i < k; i++)
+			strcat(buf, mask >> i & 1 ? "+/" : "a/");
+		strcat(buf, "z");
+		add(t, &set, buf, strlen(buf), &added);
+	}
+	for (unsigned i = 0; i < k; i++)
+		strcat(topic, "a/");
+	strcat(topic, "y");
+	double t0 = now_s();
+	for (int i = 0; i < 10; i++)
+		match_unref(trie_match(t, (const uint8_t *)topic, strlen(topic)));
+	double took = (now_s() - t0) / 10;
+	printf("hostile {a,+}^%u/z, %u filters: %.1f us for a topic that matches none, %.1f ns a filter\n", k, 1u << k, took * 1e6,
+	    took * 1e9 / (double)(1u << k));
+	sessions_clear(t, &set, 1);
+	trie_free(t);
+}
+
+static bool count_msg(void *arg, struct msg *m)
+{
+	msg_unref(msg_ref(m));
+	++*(uint64_t *)arg;
+	return true;
+}
+
+static void retain(uint32_t n)
+{
+	struct retained *r = retained_new(epoch);
+	if (!r)
+		exit(1);
+	double rss0 = rss_bytes(), t0 = now_s();
+	for (uint32_t i = 0; i < n; i++) {
+		char topic[64], payload[64] = { 1 };
+		struct msg_spec spec = { .topic = topic, .payload = payload, .payload_len = sizeof payload, .qos = 1 };
+		spec.topic_len = (size_t)snprintf(topic, sizeof topic, "t1/ret/%u/%u/%u", i % 4, i / 4000, i / 4 % 1000);
+		struct msg *m = msg_new(&spec);
+		if (!m || retained_put(r, thread, m, 0) != ERR_OK)
+			exit(1);
+		msg_unref(m);
+	}
+	double put = now_s() - t0, rss = rss_bytes() - rss0;
+	settle();
+	uint64_t found = 0;
+	t0 = now_s();
+	for (int i = 0; i < 5; i++)
+		retained_match(r, (const uint8_t *)"#", 1, count_msg, &found);
+	double all = (now_s() - t0) / 5;
+	t0 = now_s();
+	for (int i = 0; i < 5; i++)
+		retained_match(r, (const uint8_t *)"t1/+/+/+/7", 10, count_msg, &found);
+	printf("retained %7u: put %.0f ns, '#' %.2f ms (%.0f ns each), 't1/+/+/+/7' %.1f us; %.0f bytes each with the message\n", n,
+	    put / n * 1e9, all * 1e3, all / n * 1e9, (now_s() - t0) / 5 * 1e6, rss / n);
+	retained_free(r);
+}
+
+int main(int argc, char **argv)
+{
+	uint32_t largest = argc > 1 ? (uint32_t)strtoul(argv[1], NULL, 10) : 1000000;
+	epoch = epoch_new();
+	if (!epoch)
+		return 1;
+	thread = epoch_register(epoch);
+	epoch_online(epoch, thread);
+	for (uint32_t m = 1000; m <= largest; m *= 10)
+		wild(m);
+	crowd(100000);
+	hostile(8);
+	hostile(16);
+	retain(50000);
+	retain(500000);
+	epoch_offline(epoch, thread);
+	epoch_unregister(epoch, thread);
+	epoch_free(epoch);
+	return 0;
+}
