@@ -8,6 +8,14 @@
 
 #include <stdlib.h>
 
+/* AddressSanitizer learns what is allocated, so that it sees a node used after it was freed. */
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/asan_interface.h>
+#else
+#define ASAN_POISON_MEMORY_REGION(p, size) ((void)(p), (void)(size))
+#define ASAN_UNPOISON_MEMORY_REGION(p, size) ((void)(p), (void)(size))
+#endif
+
 #define BLOCK_CHUNKS 32u       /* 2 MiB */
 #define BLOCKS_FROM_CHUNKS 128u /* in blocks from 8 MiB on: at most a quarter is slack */
 #define DIR_BYTES (CHUNKS_MAX * sizeof(uintptr_t))
@@ -129,6 +137,7 @@ static struct chunk *chunk_new(struct node_pool *p, size_t size)
 		block_unlink(b);
 	struct chunk *c = (struct chunk *)(void *)(b->base + i * CHUNK_BYTES);
 	*c = (struct chunk){ .block = b, .number = number, .size = (uint32_t)size, .fresh = CHUNK_HEADER / POOL_UNIT };
+	ASAN_POISON_MEMORY_REGION(b->base + i * CHUNK_BYTES + CHUNK_HEADER, CHUNK_BYTES - CHUNK_HEADER);
 	atomic_store_explicit(&p->dir[number], (uintptr_t)c, memory_order_relaxed);
 	p->chunks++;
 	chunk_link(p, c);
@@ -145,6 +154,7 @@ static void chunk_free(struct node_pool *p, struct chunk *c)
 {
 	struct block *b = c->block;
 	chunk_unlink(c);
+	ASAN_UNPOISON_MEMORY_REGION(c, CHUNK_BYTES); /* another mapping may come to lie here */
 	number_give(p, c->number);
 	p->chunks--;
 	b->free_mask |= UINT32_C(1) << (unsigned)((size_t)((uint8_t *)c - b->base) / CHUNK_BYTES);
@@ -170,8 +180,10 @@ void *node_pool_alloc(struct node_pool *p, size_t size, node_ref *ref)
 	}
 	uint32_t unit = c->freed;
 	uint8_t *base = (uint8_t *)c;
+	uint8_t *object = base + (unit != 0 ? unit : c->fresh) * (size_t)POOL_UNIT;
+	ASAN_UNPOISON_MEMORY_REGION(object, size);
 	if (unit != 0) {
-		c->freed = *(uint32_t *)(void *)(base + unit * (size_t)POOL_UNIT);
+		c->freed = *(uint32_t *)(void *)object;
 	} else {
 		unit = c->fresh;
 		c->fresh += (uint32_t)(size / POOL_UNIT);
@@ -181,7 +193,7 @@ void *node_pool_alloc(struct node_pool *p, size_t size, node_ref *ref)
 		chunk_unlink(c);
 	p->bytes += size;
 	*ref = c->number << CHUNK_UNITS_SHIFT | unit;
-	return base + unit * (size_t)POOL_UNIT;
+	return object;
 }
 
 static struct chunk *chunk_of(const void *object)
@@ -202,6 +214,7 @@ void node_pool_free(struct node_pool *p, node_ref ref)
 	*(uint32_t *)(void *)object = c->freed;
 	c->freed = ref & ((1u << CHUNK_UNITS_SHIFT) - 1);
 	p->bytes -= c->size;
+	ASAN_POISON_MEMORY_REGION(object, c->size);
 	if (!c->prev)
 		chunk_link(p, c);
 	if (--c->live == 0)
