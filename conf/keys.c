@@ -200,7 +200,7 @@ const struct conf_key *conf_key_nearest(const char *name, size_t len)
 		return NULL;
 	for (size_t i = 0; i < conf_n_keys; i++) {
 		size_t n = strlen(conf_keys[i].name);
-		if (conf_keys[i].class == KEY_REFUSED || n > NAME_MAX_LEN)
+		if (conf_keys[i].class == KEY_REFUSED || n > NAME_MAX_LEN || n > len + 2 || len > n + 2)
 			continue;
 		unsigned d = edit_distance(name, len, conf_keys[i].name, n);
 		if (d < best && d < n / 2) /* two edits make any short word of any other */

@@ -195,20 +195,11 @@ static bool put_value(struct parser *p, void *base, const struct conf_key *key, 
 	return true;
 }
 
-/* An address or host name: what the resolver could take, so that a stray word is found here. */
-static bool is_address(struct text_line value)
-{
-	for (size_t i = 0; i < value.len; i++)
-		if (!strchr("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789.:-_%", value.p[i]))
-			return false;
-	return value.len > 0 && value.len < 256;
-}
-
 static bool set_listener(struct parser *p, struct text_line value)
 {
 	uint64_t port = 0;
 	struct text_line word = text_word(&value);
-	if (!value_number(word.p, word.len, 1, 65535, &port) || (value.len && !is_address(value)) || p->c->n_listeners == LISTENERS_MAX)
+	if (!value_number(word.p, word.len, 1, 65535, &port) || (value.len && !value_is_address(value.p, value.len)) || p->c->n_listeners == LISTENERS_MAX)
 		return false;
 	struct conf_listener *l = conf_listener_add(p, (uint16_t)port, p->t->name, p->t->line);
 	if (l && value.len) {
@@ -239,7 +230,7 @@ static bool set_port(struct parser *p, struct text_line value)
 
 static bool set_bind_address(struct parser *p, struct text_line value)
 {
-	if (!is_address(value))
+	if (!value_is_address(value.p, value.len))
 		return false;
 	default_listener_asked(p);
 	free(p->bind_address);

@@ -82,20 +82,51 @@ bool value_expiry(const char *p, size_t len, uint64_t *out)
 	return with_unit(p, len, units, sizeof units / sizeof units[0], out) && *out > 0 && *out <= EXPIRY_MAX_S;
 }
 
-bool value_is_loopback(const char *address)
+/* An IPv4 address in four decimal parts, of which the first is given out. */
+static bool parse_ipv4(const char *p, size_t len, uint64_t *first)
 {
-	const char *p = address;
-	if (strcmp(address, "::1") == 0)
-		return true;
 	for (int part = 0; part < 4; part++) {
 		uint64_t n = 0;
-		size_t digits = leading_number(p, strlen(p), &n);
+		size_t digits = leading_number(p, len, &n);
 		/* A leading 0 could be read as octal. */
-		if (digits == 0 || digits > 3 || n > 255 || (*p == '0' && digits > 1) || (part == 0 && n != 127))
+		if (digits == 0 || digits > 3 || n > 255 || (*p == '0' && digits > 1))
 			return false;
-		p += digits;
-		if (*p++ != (part < 3 ? '.' : '\0'))
+		if (part == 0)
+			*first = n;
+		p += digits, len -= digits;
+		if (part == 3)
+			break;
+		if (len == 0 || *p != '.')
 			return false;
+		p++, len--;
 	}
+	return len == 0;
+}
+
+static bool all_of(const char *p, size_t len, const char *set)
+{
+	for (size_t i = 0; i < len; i++)
+		if (!strchr(set, p[i]))
+			return false;
 	return true;
+}
+
+bool value_is_address(const char *p, size_t len)
+{
+	uint64_t first = 0;
+	if (len == 0 || len > 255)
+		return false;
+	if (all_of(p, len, "0123456789."))
+		return parse_ipv4(p, len, &first);
+	if (memchr(p, ':', len)) {
+		const char *scope = memchr(p, '%', len);
+		return all_of(p, scope ? (size_t)(scope - p) : len, "0123456789abcdefABCDEF:.");
+	}
+	return all_of(p, len, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_");
+}
+
+bool value_is_loopback(const char *address)
+{
+	uint64_t first = 0;
+	return strcmp(address, "::1") == 0 || (parse_ipv4(address, strlen(address), &first) && first == 127);
 }

@@ -257,6 +257,18 @@ START_TEST(loopback_is_what_it_says)
 }
 END_TEST
 
+START_TEST(addresses_are_checked_where_they_stand)
+{
+	static const char *const yes[] = { "0.0.0.0", "192.0.2.255", "::", "::1", "fe80::1%eth0", "::ffff:192.0.2.1", "localhost", "a-b.example.org", "1a" };
+	static const char *const no[] = { "", "300.1.2.3", "1.2.3", "1.2.3.4.5", "1.2.3.4.", "01.2.3.4", "1..2.3", "a b", "[::1]", "*", "x:y", "/tmp/socket" };
+	for (size_t i = 0; i < sizeof yes / sizeof yes[0]; i++)
+		ck_assert_msg(value_is_address(yes[i], strlen(yes[i])), "%s", yes[i]);
+	for (size_t i = 0; i < sizeof no / sizeof no[0]; i++)
+		ck_assert_msg(!value_is_address(no[i], strlen(no[i])), "%s", no[i]);
+	bad_with("listener 8883 300.1.2.3\n", "x.conf:1: listener: \"8883 300.1.2.3\" is not valid; expected a port from 1 to 65535");
+}
+END_TEST
+
 START_TEST(every_supported_value_reaches_its_member)
 {
 	good(TLS "max_inflight_messages 0\nmax_queued_messages 0\nmax_queued_bytes 0\nmax_queued_memory 1M\nqueue_full drop-oldest\n"
@@ -589,6 +601,7 @@ int main(void)
 	tcase_add_test(t, bad_listeners_are_refused);
 	tcase_add_test(t, plain_listeners_are_for_loopback_and_asked_for);
 	tcase_add_test(t, loopback_is_what_it_says);
+	tcase_add_test(t, addresses_are_checked_where_they_stand);
 	tcase_add_test(t, every_supported_value_reaches_its_member);
 	tcase_add_test(t, mosquittos_names_for_the_store);
 	tcase_add_test(t, bad_values_name_the_value_and_what_was_expected);
