@@ -10,9 +10,13 @@
 
 char *conf_copy_text(struct parser *p, const char *s, size_t len)
 {
-	char *copy = strndup(s, len);
-	if (!copy)
+	char *copy = malloc(len + 1);
+	if (!copy) {
 		p->no_memory = true;
+		return NULL;
+	}
+	memcpy(copy, s, len);
+	copy[len] = '\0';
 	return copy;
 }
 

@@ -30,7 +30,7 @@ static void *grow(struct loader *l, void *array, uint32_t n, uint32_t *size, siz
 	if (n < *size)
 		return array;
 	uint32_t more = *size < 16 ? 32 : *size + *size / 2;
-	void *bigger = more > *size ? reallocarray(array, more, entry) : NULL;
+	void *bigger = more > *size ? realloc(array, more * entry) : NULL; /* entries are small: no overflow in 64 bits */
 	if (!bigger) {
 		l->no_memory = true;
 		return array;
@@ -431,8 +431,11 @@ static struct acl *load(char *take_text, size_t len, const char *name, FILE *err
 	atomic_init(&l.a->refs, 1);
 	l.a->text = take_text;
 	l.a->text_len = len;
-	l.a->path = strdup(name);
+	size_t name_size = strlen(name) + 1;
+	l.a->path = malloc(name_size);
 	l.no_memory = !l.a->path;
+	if (l.a->path)
+		memcpy(l.a->path, name, name_size);
 	textfile_start(&l.t, take_text, len, name, errors);
 	while (!l.no_memory && textfile_next(&l.t, &line))
 		parse_line(&l, line);

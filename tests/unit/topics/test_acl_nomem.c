@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* Running out of memory at every place in turn: no rules, nothing leaked (make asan), no crash. Linked with --wrap (Makefile). */
+#include "topics/acl.h"
+
+#include <check.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* 0: none fails; n: the n-th from now fails, and all after it. */
+static unsigned fail_at;
+
+void *__real_malloc(size_t size);
+void *__real_calloc(size_t n, size_t size);
+void *__real_realloc(void *p, size_t size);
+void *__wrap_malloc(size_t size);
+void *__wrap_calloc(size_t n, size_t size);
+void *__wrap_realloc(void *p, size_t size);
+
+static bool fails(void)
+{
+	if (fail_at > 1)
+		fail_at--;
+	else if (fail_at == 1)
+		return true;
+	return false;
+}
+
+void *__wrap_malloc(size_t size) { return fails() ? NULL : __real_malloc(size); }
+void *__wrap_calloc(size_t n, size_t size) { return fails() ? NULL : __real_calloc(n, size); }
+void *__wrap_realloc(void *p, size_t size) { return fails() ? NULL : __real_realloc(p, size); }
+
+START_TEST(loading_without_memory_gives_nothing)
+{
+	char *text = NULL;
+	size_t len = 0;
+	FILE *f = open_memstream(&text, &len);
+	ck_assert_ptr_nonnull(f);
+	for (int i = 0; i < 200; i++)
+		(void)fprintf(f, "user u%d\ntopic read a/%d/+/#\npattern deny x%%u%d/b\ngroup g%d u%d \"v %d\"\ntopic deny b/%d\n", i, i, i, i, i, i, i);
+	ck_assert_int_eq(fclose(f), 0);
+	unsigned n = 0;
+	struct acl *a = NULL;
+	while (!a) {
+		fail_at = ++n;
+		a = acl_parse(text, len, "acl", NULL);
+		bool failed = fail_at == 1;
+		fail_at = 0;
+		ck_assert(a || failed);
+		ck_assert_uint_lt(n, 1000);
+	}
+	ck_assert_uint_gt(n, 30);
+	acl_unref(a);
+	free(text);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *s = suite_create("acl_nomem");
+	TCase *t = tcase_create("acl_nomem");
+	tcase_add_test(t, loading_without_memory_gives_nothing);
+	suite_add_tcase(s, t);
+	SRunner *r = srunner_create(s);
+	srunner_set_fork_status(r, CK_NOFORK);
+	srunner_run_all(r, CK_NORMAL);
+	int failed = srunner_ntests_failed(r);
+	srunner_free(r);
+	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
