@@ -88,8 +88,7 @@ static enum err make_listeners(struct broker *b, char *error, size_t error_len)
         b->listeners[i].conf = c;
         if (c->plaintext)
             continue;
-        struct tls_options o = {.cafile = c->cafile, .capath = c->capath, .certfile = c->certfile, .keyfile = c->keyfile,
-                                .crlfile = c->crlfile, .ciphers = c->ciphers, .ciphers_tls13 = c->ciphers_tls13, .tls12 = c->tls12};
+        struct tls_options o = listener_tls_options(c);
         b->listeners[i].tls = tls_ctx_new(&o, error, error_len);
         if (!b->listeners[i].tls)
             return ERR_INVALID;
@@ -260,7 +259,11 @@ failed:
 
 enum err broker_listen(struct broker *b, char *error, size_t error_len)
 {
-    return listener_open_all(b, error, error_len);
+    char why[256];
+    enum err e = listener_open_all(b, why, sizeof why);
+    if (e != ERR_OK)
+        snprintf(error, error_len, "listener %s", why);
+    return e;
 }
 
 enum err broker_start(struct broker *b)

@@ -49,7 +49,8 @@ static struct addrinfo *resolve(const struct conf_listener *c, char *error, size
     int r = getaddrinfo(c->address, port, &hints, &list);
     if (r == 0)
         return list;
-    snprintf(error, error_len, "listener %u %s: %s", c->port, c->address ? c->address : "", gai_strerror(r));
+    snprintf(error, error_len, "%u %s: expected a port and an address of this machine: %s", c->port,
+             c->address ? c->address : "", gai_strerror(r));
     return NULL;
 }
 
@@ -93,10 +94,33 @@ static enum err open_one(struct broker *b, size_t i, char *error, size_t error_l
         b->loops[n]->accepts[i].fd = fd;
     }
     if (result != ERR_OK)
-        snprintf(error, error_len, "listener %u%s%s: cannot open: %s", c->port, c->address ? " " : "",
+        snprintf(error, error_len, "%u%s%s: cannot open: %s", c->port, c->address ? " " : "",
                  c->address ? c->address : "", strerror(errno));
     freeaddrinfo(list);
     return result;
+}
+
+struct tls_options listener_tls_options(const struct conf_listener *c)
+{
+    return (struct tls_options){
+        .cafile = c->cafile,
+        .capath = c->capath,
+        .certfile = c->certfile,
+        .keyfile = c->keyfile,
+        .crlfile = c->crlfile,
+        .ciphers = c->ciphers,
+        .ciphers_tls13 = c->ciphers_tls13,
+        .tls12 = c->tls12,
+    };
+}
+
+enum err listener_check(const struct conf_listener *c, char *error, size_t error_len)
+{
+    struct addrinfo *list = resolve(c, error, error_len);
+    if (!list)
+        return ERR_INVALID;
+    freeaddrinfo(list);
+    return ERR_OK;
 }
 
 enum err listener_open_all(struct broker *b, char *error, size_t error_len)

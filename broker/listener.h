@@ -5,6 +5,12 @@
 
 #include "broker/loop.h"
 
+/* What crypto/tls needs to know of a configured listener. */
+struct tls_options listener_tls_options(const struct conf_listener *c);
+
+/* Can the listener's address be resolved? ERR_INVALID: error is filled. Opens nothing. */
+enum err listener_check(const struct conf_listener *c, char *error, size_t error_len) MUST_CHECK;
+
 /* Opens the sockets of all loops for all listeners (main thread, before the loops start). ERR_IO: error is filled. */
 enum err listener_open_all(struct broker *b, char *error, size_t error_len) MUST_CHECK;
 void listener_start(struct loop *l); /* owner loop */

@@ -2,7 +2,7 @@
 /* sealmqd: command line, privileges, signals. The main thread waits for signals; loops and the store have their own. */
 #include "base/log.h"
 #include "base/siphash.h"
-#include "broker/broker.h"
+#include "broker/listener.h"
 
 #include <errno.h>
 #include <grp.h>
@@ -199,23 +199,33 @@ out:
     return status;
 }
 
-/* Certificates and keys are part of a configuration that loads. */
+/* Addresses, certificates and keys are part of a configuration that loads. False: error says why. */
+static bool check_listener(const struct conf_listener *l, char *error, size_t error_len)
+{
+    if (listener_check(l, error, error_len) != ERR_OK)
+        return false;
+    if (l->plaintext)
+        return true;
+    struct tls_options o = listener_tls_options(l);
+    struct tls_ctx *ctx = tls_ctx_new(&o, error, error_len);
+    if (!ctx)
+        return false;
+    tls_ctx_unref(ctx);
+    return true;
+}
+
 static int check(const struct conf *c)
 {
     char error[512];
-    for (size_t i = 0; i < c->n_listeners; i++) {
-        const struct conf_listener *l = &c->listeners[i];
-        struct tls_options o = {.cafile = l->cafile, .capath = l->capath, .certfile = l->certfile, .keyfile = l->keyfile,
-                                .crlfile = l->crlfile, .ciphers = l->ciphers, .ciphers_tls13 = l->ciphers_tls13, .tls12 = l->tls12};
-        struct tls_ctx *ctx = l->plaintext ? NULL : tls_ctx_new(&o, error, sizeof error);
-        if (!ctx && !l->plaintext) {
-            fprintf(stderr, "%s:%u: listener: %s\n", c->path ? c->path : "defaults", l->line, error);
-            return EXIT_FAILURE;
+    int status = EXIT_SUCCESS;
+    for (size_t i = 0; i < c->n_listeners; i++)
+        if (!check_listener(&c->listeners[i], error, sizeof error)) {
+            fprintf(stderr, "%s:%u: listener: %s\n", c->path ? c->path : "defaults", c->listeners[i].line, error);
+            status = EXIT_FAILURE;
         }
-        tls_ctx_unref(ctx);
-    }
-    puts("configuration is good");
-    return EXIT_SUCCESS;
+    if (status == EXIT_SUCCESS)
+        puts("configuration is good");
+    return status;
 }
 
 int main(int argc, char **argv)

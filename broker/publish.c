@@ -315,6 +315,10 @@ void packet_publish(struct conn *c, uint8_t flags, const uint8_t *body, size_t l
         conn_protocol_error(c, MQTT_TOPIC_NAME_INVALID, "PUBLISH: too many topic levels");
         return;
     }
+    if (p.retain && !c->loop->broker->conf->retain_available) {
+        conn_protocol_error(c, MQTT_RETAIN_NOT_SUPPORTED, "PUBLISH: retain_available is false");
+        return;
+    }
     if (p.qos == 2 && pidset_has(&c->session->received, p.packet_id)) {
         repeated(c, &p);
         return;

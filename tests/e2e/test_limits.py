@@ -178,7 +178,8 @@ def test_running_out_of_descriptors_does_not_spin(start_broker, name):
     pid = broker.process.pid
     first = broker.client(name)
     in_use = max(int(fd) for fd in __import__("os").listdir(f"/proc/{pid}/fd")) + 1
-    resource.prlimit(pid, resource.RLIMIT_NOFILE, (in_use + 2, in_use + 2))
+    soft, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (in_use + 2, hard))
     waiting = [socket.create_connection(broker.address) for _ in range(10)]
 
     def cpu_ticks():
@@ -191,7 +192,7 @@ def test_running_out_of_descriptors_does_not_spin(start_broker, name):
     assert (cpu_ticks() - before) / 100 < 0.5 * (time.monotonic() - since), "the broker spins"
     for s in waiting:
         s.close()
-    resource.prlimit(pid, resource.RLIMIT_NOFILE, (1024, 1024))
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (soft, hard))
     deadline = time.monotonic() + env.TIMEOUT_S
     while True:
         try:
