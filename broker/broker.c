@@ -283,8 +283,10 @@ static void on_stop_reading(struct mail *m, void *owner)
     pool_free(m);
     listener_stop(l);
     l->stopping = true;
-    for (struct conn *c = l->conns; c; c = c->next)
+    for (struct conn *c = l->conns; c; c = c->next) {
         conn_hold(c, HOLD_STOPPING);
+        conn_publish_will(c); /* now, while those who get it are still connected */
+    }
 }
 
 static void on_end(struct mail *m, void *owner)

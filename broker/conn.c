@@ -164,7 +164,7 @@ void conn_end(struct conn *c, enum log_level level, bool publish_will, const cha
     va_end(args);
     log_write(level, "%s: %s", conn_name(c), text);
 
-    if (!publish_will || (atomic_load(&c->loop->broker->stopping) && !c->loop->broker->conf->wills_at_shutdown)) {
+    if (!publish_will || atomic_load(&c->loop->broker->stopping)) {
         msg_unref(c->will);
         c->will = NULL; /* what is left is published when the connection is buried, so wills cannot nest */
     }
@@ -173,6 +173,15 @@ void conn_end(struct conn *c, enum log_level level, bool publish_will, const cha
     detach_session(c);
     update_io(c);
     conn_mark_dirty(c);
+}
+
+void conn_publish_will(struct conn *c)
+{
+    struct msg *will = c->will;
+    c->will = NULL;
+    if (will && c->state == CONN_UP && c->loop->broker->conf->wills_at_shutdown)
+        publish_own(c->loop, will);
+    msg_unref(will);
 }
 
 void conn_fail(struct conn *c, const char *cause)

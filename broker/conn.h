@@ -71,6 +71,8 @@ void conn_up(struct conn *c);
 void conn_end(struct conn *c, enum log_level level, bool publish_will, const char *cause, ...) PRINTF_LIKE(4, 5);
 /* The same at the end of the turn, for callers that still use the session; cause is static. */
 void conn_fail(struct conn *c, const char *cause);
+/* The broker is stopping: its will is published if it is configured so, and forgotten. */
+void conn_publish_will(struct conn *c);
 /* A packet broke a rule. */
 void conn_protocol_error(struct conn *c, enum mqtt_reason reason, const char *where);
 

@@ -68,6 +68,7 @@ struct sys {
     struct totals last;
     uint64_t last_ms, heap_max, clients_max;
     struct load loads[9];
+    bool settled;
 };
 
 static const struct load loads[9] = {
@@ -192,14 +193,9 @@ static void publish_own_names(struct sys *y, const struct totals *t)
     publish_number(l, "log/dropped", log_dropped());
 }
 
-static void on_interval(struct ev_loop *ev, ev_timer *w, int revents)
+static void publish_all(struct sys *y)
 {
-    (void)ev;
-    (void)revents;
-    struct sys *y = w->data;
     struct loop *l = y->loop;
-    if (l->stopping)
-        return;
     struct totals t = sum(l->broker);
     uint64_t heap = resident();
     if (heap > y->heap_max)
@@ -214,6 +210,19 @@ static void on_interval(struct ev_loop *ev, ev_timer *w, int revents)
     publish_own_names(y, &t);
     y->last = t;
     y->last_ms = l->now_ms;
+}
+
+static void on_interval(struct ev_loop *ev, ev_timer *w, int revents)
+{
+    (void)ev;
+    (void)revents;
+    struct sys *y = w->data;
+    if (y->loop->stopping)
+        return;
+    publish_all(y);
+    if (!y->settled) /* these topics are retained messages too: the second time, the count of those is right */
+        publish_all(y);
+    y->settled = true;
 }
 
 void sys_start(struct loop *l)

@@ -28,7 +28,7 @@ enum key_type {
 	KEY_SIZE32,   /* uint32_t bytes, min..max, with K, M, G */
 	KEY_SIZE64,   /* uint64_t bytes */
 	KEY_SECONDS,  /* uint32_t; a bare number, or s m h d w y (m: minutes) */
-	KEY_EXPIRY,   /* uint64_t seconds; a number with h d w m y (m: months of 30 days, as in mosquitto), or 0 */
+	KEY_EXPIRY,   /* uint64_t seconds; a number with s h d w m y (m: months of 30 days, as in mosquitto), or 0 */
 	KEY_WORD,     /* an enum: the index in words */
 	KEY_WORD_BOOL,/* bool: the index in words */
 	/* what needs code of its own */

@@ -79,7 +79,7 @@ static void expectation(const struct conf_key *key, char *out, size_t size)
 			(unsigned long long)key->min, (unsigned long long)key->max);
 		return;
 	case KEY_EXPIRY:
-		(void)snprintf(out, size, "a number and h, d, w, m (month) or y (14d), or 0 for never");
+		(void)snprintf(out, size, "a number and s, h, d, w, m (month) or y (14d), or 0 for never");
 		return;
 	case KEY_WORD:
 	case KEY_WORD_BOOL:

@@ -73,7 +73,7 @@ bool value_seconds(const char *p, size_t len, uint64_t min, uint64_t max, uint64
 bool value_expiry(const char *p, size_t len, uint64_t *out)
 {
 	static const struct unit units[] = {
-		{ "h", 3600 }, { "d", 86400 }, { "w", 7 * 86400 }, { "m", 30 * 86400 }, { "y", 365 * 86400 },
+		{ "s", 1 }, { "h", 3600 }, { "d", 86400 }, { "w", 7 * 86400 }, { "m", 30 * 86400 }, { "y", 365 * 86400 },
 	};
 	if (len == 1 && *p == '0') {
 		*out = 0;

@@ -16,7 +16,7 @@ bool value_number(const char *p, size_t len, uint64_t min, uint64_t max, uint64_
 bool value_size(const char *p, size_t len, uint64_t min, uint64_t max, uint64_t *out) MUST_CHECK;
 /* Seconds; s, m (minutes), h, d, w, y (365 days) multiply. */
 bool value_seconds(const char *p, size_t len, uint64_t min, uint64_t max, uint64_t *out) MUST_CHECK;
-/* mosquitto's persistent_client_expiration, in seconds: a number and h, d, w, m (30 days) or y; or 0. */
+/* mosquitto's persistent_client_expiration, in seconds: a number and s (ours), h, d, w, m (30 days) or y; or 0. */
 bool value_expiry(const char *p, size_t len, uint64_t *out) MUST_CHECK;
 /* What a listener may be bound to: an IPv4 address in four decimal parts, what looks like an IPv6 address (the system judges it when the
  * listener is bound), or a host name. */

@@ -11,7 +11,7 @@ const char *tls_cause_text(enum tls_cause c)
 	case TLS_CAUSE_NONE: return "no error";
 	case TLS_CAUSE_EXPIRED: return "certificate expired";
 	case TLS_CAUSE_NOT_YET_VALID: return "certificate not yet valid";
-	case TLS_CAUSE_UNKNOWN_CA: return "certificate not issued by a trusted CA";
+	case TLS_CAUSE_UNKNOWN_CA: return "certificate of an unknown CA";
 	case TLS_CAUSE_NO_CERTIFICATE: return "no certificate presented";
 	case TLS_CAUSE_WRONG_EKU: return "certificate not meant for TLS clients (extended key usage)";
 	case TLS_CAUSE_BAD_CN: return "certificate's common name is not usable as an identity";
@@ -37,6 +37,7 @@ enum tls_cause tls_cause_of(int wolf_error)
 		{ ASN_SELF_SIGNED_E, TLS_CAUSE_UNKNOWN_CA },
 		/* A CA of the same name with another key shows as a signature that does not fit. */
 		{ ASN_SIG_CONFIRM_E, TLS_CAUSE_UNKNOWN_CA },
+		{ ASN_SIG_OID_E, TLS_CAUSE_UNKNOWN_CA },
 		{ NO_PEER_CERT, TLS_CAUSE_NO_CERTIFICATE },
 		{ EXTKEYUSE_AUTH_E, TLS_CAUSE_WRONG_EKU },
 		{ CRL_CERT_REVOKED, TLS_CAUSE_REVOKED },
