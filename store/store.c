@@ -293,7 +293,6 @@ static void work(struct store *s, struct mail *list)
 	}
 	fault(s, STORE_BEFORE_ANSWER, list);
 	answer(list);
-	fault(s, STORE_AFTER_ANSWER, NULL);
 	if (n_pages > 0)
 		mailbox_push_chain(&s->pages, pages, last, n_pages, 0);
 }

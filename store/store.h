@@ -190,7 +190,7 @@ struct store_history_limits {
 };
 
 /* Where tests may end the process, or make it fail (options.fault). */
-enum store_fault { STORE_BEFORE_COMMIT, STORE_AFTER_COMMIT, STORE_BEFORE_ANSWER, STORE_AFTER_ANSWER };
+enum store_fault { STORE_BEFORE_COMMIT, STORE_AFTER_COMMIT, STORE_BEFORE_ANSWER };
 
 struct store_options {
 	bool memory;
