@@ -63,9 +63,19 @@ ssize_t pwrite(int fd, const void *bytes, size_t len, off_t offset);
 ssize_t writev(int fd, const struct iovec *v, int n);
 int fdatasync(int fd);
 
+/* As a slower disk would: on a sync, and on a write that syncs. */
+static void delay_sync(void)
+{
+	struct timespec delay = { .tv_nsec = (long)atomic_load(&sync_delay_us) * 1000 };
+	if (delay.tv_nsec)
+		nanosleep(&delay, NULL);
+}
+
 ssize_t pwrite(int fd, const void *bytes, size_t len, off_t offset)
 {
 	if (is_data(fd)) {
+		if (is_dsync(fd))
+			delay_sync();
 		if (atomic_load(&write_error)) {
 			errno = atomic_load(&write_error);
 			return -1;
@@ -92,7 +102,7 @@ ssize_t writev(int fd, const struct iovec *v, int n)
 
 int fdatasync(int fd)
 {
-	struct timespec a, b, delay = { .tv_nsec = (long)atomic_load(&sync_delay_us) * 1000 };
+	struct timespec a, b;
 	if (!is_data(fd))
 		return (int)syscall(SYS_fdatasync, fd);
 	int error = atomic_load(&sync_error);
@@ -101,8 +111,7 @@ int fdatasync(int fd)
 		return -1;
 	}
 	clock_gettime(CLOCK_MONOTONIC, &a);
-	if (delay.tv_nsec)
-		nanosleep(&delay, NULL);
+	delay_sync();
 	int rc = (int)syscall(SYS_fdatasync, fd);
 	clock_gettime(CLOCK_MONOTONIC, &b);
 	atomic_fetch_add(&sync_calls, 1);
