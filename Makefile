@@ -111,14 +111,18 @@ corpus: $(REPLAYS)
 	$(Q)rc=0; for f in $(FUZZ); do scripts/run-replay.sh $(MODE) $$f || rc=1; done; exit $$rc
 script-tests:
 	$(Q)scripts/run-pytest.sh $(MODE) tests/scripts
-spec e2e: $(PROG) $(if $(wildcard tests/e2e/node/package.json),build/node/.stamp)
+e2e: $(if $(wildcard tests/e2e/node/package.json),build/node/.stamp)
+spec e2e: $(PROG)
 	$(Q)scripts/run-pytest.sh $(MODE) tests/$@
 
+# Where npm's registry cannot be reached, the tests with MQTT.js fail and the others run.
 build/node/.stamp: $(wildcard tests/e2e/node/package*.json)
 	$(call say,NPM,$(@D))
-	$(Q)rm -rf $(@D); mkdir -p $(@D); cp $^ $(@D); cd $(@D) && npm ci --silent --no-audit --no-fund </dev/null && touch .stamp
+	$(Q)rm -rf $(@D); mkdir -p $(@D); cp $^ $(@D); cd $(@D) && \
+	if npm ci --loglevel=error --no-audit --no-fund </dev/null >npm.log 2>&1; then touch .stamp; \
+	else cat npm.log; echo "warning: MQTT.js could not be installed; its tests will fail" >&2; fi
 
-asan tsan:
+asan tsan: deps-test
 	$(Q)rc=0; for t in unit corpus spec e2e; do $(MAKE) --no-print-directory MODE=$@ $$t || rc=1; done; exit $$rc
 
 # libFuzzer, hence clang. FUZZ_SECONDS for each; what is found lands in build/fuzz, and in tests/fuzz/corpus by hand.
