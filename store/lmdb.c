@@ -15,7 +15,7 @@
 #define DELETE_AT_ONCE 1000u         /* a queue up to that length goes with its session */
 #define SWEEP_TOPICS 256u
 #define SWEEP_MS 1000u
-#define REOPEN_MS 2000u
+#define REOPEN_MS 1000u
 #define SPACE_MS 200u
 
 static uint64_t sync_interval(const struct store *s)
