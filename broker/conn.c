@@ -783,6 +783,7 @@ void conn_move(struct conn *c, unsigned to)
     *m = (struct move_mail){.mail.run = arrive, .conn = c};
     uint64_t due_ms = c->timer.due_ms;
     ev_io_stop(l->ev, &c->io);
+    loop_forget_fd(l, c->io.fd);
     wheel_cancel(l->wheel, &c->timer);
     c->timer.due_ms = due_ms;
     unlink_conn(c);

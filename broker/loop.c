@@ -9,9 +9,13 @@
 #include "broker/sessions.h"
 
 #include <assert.h>
+#include <dirent.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
 #include <time.h>
+#include <unistd.h>
 
 #define HANDSHAKES_PER_TURN_BUSY 2U  /* steps, each up to about 0.2 ms, when messages wait beside them */
 #define HANDSHAKES_PER_TURN_QUIET 8U
@@ -263,6 +267,33 @@ static void on_idle(struct ev_loop *ev, ev_idle *w, int revents)
 
 /* ---- life ---- */
 
+/* libev does not tell its epoll descriptor, and never removes a socket from the set by itself: it would leave that to a stray
+ * wake-up, when the socket belongs to another thread already. Main thread; -1: not found, and the stray wake-ups it is. */
+static int find_epoll_fd(const struct broker *b, unsigned index)
+{
+    DIR *d = opendir("/proc/self/fd");
+    int found = -1;
+    for (struct dirent *e; d && found < 0 && (e = readdir(d));) {
+        char target[64];
+        ssize_t n = readlinkat(dirfd(d), e->d_name, target, sizeof target - 1);
+        if (n < 0 || (target[n] = '\0', strcmp(target, "anon_inode:[eventpoll]") != 0))
+            continue;
+        found = atoi(e->d_name);
+        for (unsigned i = 0; i < index; i++)
+            if (b->loops[i]->epoll_fd == found)
+                found = -1;
+    }
+    if (d)
+        closedir(d);
+    return found;
+}
+
+void loop_forget_fd(struct loop *l, int fd)
+{
+    if (l->epoll_fd >= 0)
+        epoll_ctl(l->epoll_fd, EPOLL_CTL_DEL, fd, &(struct epoll_event){0});
+}
+
 struct loop *loop_new(struct broker *b, unsigned index)
 {
     struct loop *l = aligned_alloc(64, (sizeof *l + 63) / 64 * 64);
@@ -271,6 +302,7 @@ struct loop *loop_new(struct broker *b, unsigned index)
     *l = (struct loop){.broker = b, .index = index, .epoch_id = -1};
     read_clocks(l);
     l->ev = ev_loop_new(EVBACKEND_EPOLL | EVFLAG_NOENV);
+    l->epoll_fd = l->ev ? find_epoll_fd(b, index) : -1;
     l->wheel = wheel_new(l->now_ms);
     l->cache = match_cache_new(b->trie, 8192);
     l->sessions = sessions_new(l);

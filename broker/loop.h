@@ -47,6 +47,7 @@ struct loop {
     unsigned index;
     int epoch_id;
     struct ev_loop *ev;
+    int epoll_fd;                      /* libev's own, or -1 */
     ev_prepare turn_end;
     ev_async wake;
     ev_timer tick;
@@ -91,6 +92,9 @@ bool loop_overloaded(const struct loop *from, unsigned to);
 
 /* Arms t on this loop's wheel. */
 void loop_arm(struct loop *l, struct wheel_timer *t, uint64_t due_ms);
+
+/* Takes a socket that is about to move out of this loop's epoll set: ev_io_stop alone leaves it there. */
+void loop_forget_fd(struct loop *l, int fd);
 
 /* Submits a store operation whose done() comes back to this loop. */
 void loop_submit(struct loop *l, struct store_op *op);

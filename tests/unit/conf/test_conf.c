@@ -337,7 +337,7 @@ START_TEST(bad_values_name_the_value_and_what_was_expected)
 	bad_with("max_queued_bytes 18446744073709551615T\n", "is not valid");
 	bad("handshake_timeout 0\n", "x.conf:1: handshake_timeout: \"0\" is not valid; expected 1 to 3600 seconds, as a number with perhaps "
 		"s, m, h, d, w or y behind it (90s, 5m)\n");
-	bad("persistent_client_expiration 14\n", "x.conf:1: persistent_client_expiration: \"14\" is not valid; expected a number and h, d, w, "
+	bad("persistent_client_expiration 14\n", "x.conf:1: persistent_client_expiration: \"14\" is not valid; expected a number and s, h, d, w, "
 		"m (month) or y (14d), or 0 for never\n");
 	bad_with("persistent_client_expiration 0d\n", "not valid");
 	bad_with("persistent_client_expiration 1001y\n", "not valid");
