@@ -151,6 +151,11 @@ static const char *text_fault(struct der v, bool ascii_only)
 	return NULL;
 }
 
+const char *cert_name_fault(struct der v)
+{
+	return text_fault(v, false);
+}
+
 /* Finds the only CN among all relative distinguished names. */
 static const char *find_common_name(struct der subject, unsigned *tag, struct der *cn)
 {

@@ -40,6 +40,9 @@ enum err cert_common_name(const struct cert *c, struct der *cn, const char **why
  * ERR_INVALID as above, ERR_NOMEM. */
 enum err cert_identity(const struct cert *c, struct identity **out, struct der *cn, const char **why) MUST_CHECK;
 
+/* NULL when v can be an identity's name by the rules above (as a UTF8String), else what is wrong with it. */
+const char *cert_name_fault(struct der v);
+
 /* SHA-256 of the certificate's DER. */
 void cert_fingerprint(const struct cert *c, uint8_t out[static 32]);
 
