@@ -44,20 +44,24 @@ static struct row *take_row(void)
 	return my_row;
 }
 
-void count_call(enum counter c, ssize_t result)
+static void add(_Atomic uint64_t *to, uint64_t n)
 {
-	struct row *row = my_row ? my_row : take_row();
-	atomic_fetch_add_explicit(&row->of[c].calls, 1, memory_order_relaxed);
-	if (result > 0)
-		atomic_fetch_add_explicit(&row->of[c].bytes, (uint64_t)result, memory_order_relaxed);
-	else if (result < 0)
-		atomic_fetch_add_explicit(&row->of[c].failed, 1, memory_order_relaxed);
+	atomic_fetch_add_explicit(to, n, memory_order_relaxed);
 }
 
-void count_bytes(enum counter c, size_t bytes)
+void count_call(enum counter c)
 {
 	struct row *row = my_row ? my_row : take_row();
-	atomic_fetch_add_explicit(&row->of[c].bytes, bytes, memory_order_relaxed);
+	add(&row->of[c].calls, 1);
+}
+
+void count_result(enum counter c, ssize_t result)
+{
+	struct row *row = my_row ? my_row : take_row();
+	if (result > 0 && c != COUNT_ACCEPT) /* that one returns a descriptor */
+		add(&row->of[c].bytes, (uint64_t)result);
+	else if (result < 0)
+		add(&row->of[c].failed, 1);
 }
 
 /* A child is another thread: it takes a row of its own, in the same file. */

@@ -9,7 +9,7 @@
 
 /* Memory: bytes are usable bytes. COUNT_FREE's bytes include what a realloc gave back, so that live bytes are
  * malloc + calloc + realloc + memalign - free.
- * System calls: bytes are those that were transferred. read and write count apart for sockets and for all else (event
+ * System calls: bytes are those that were transferred (of epoll_wait: events). read and write count apart for sockets and for all else (event
  * descriptors, files, pipes). */
 #define COUNTERS(X)                                                                                                        \
 	X(MALLOC, "malloc") X(CALLOC, "calloc") X(REALLOC, "realloc") X(MEMALIGN, "memalign") X(FREE, "free")              \
@@ -24,9 +24,9 @@
 enum counter { COUNTERS(COUNT_NAME) COUNTER_TOTAL };
 #undef COUNT_NAME
 
-/* One call: result bytes when positive, a failure when negative. Any thread; allocates nothing, fails never. */
-void count_call(enum counter c, ssize_t result);
-/* Bytes alone. */
-void count_bytes(enum counter c, size_t bytes);
+/* Any thread; these allocate nothing and cannot fail. */
+void count_call(enum counter c);
+/* Bytes when positive, a failure when negative. */
+void count_result(enum counter c, ssize_t result);
 
 #endif

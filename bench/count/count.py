@@ -78,6 +78,20 @@ class Counters:
                 name: Count(*numbers[3 * k:3 * k + 3]) for k, name in enumerate(self._names)}
         return Counts(threads)
 
+    def settled(self, quiet_s=0.05, wait_s=5):
+        """The counts once nothing has been added for quiet_s: what follows the effect that a test has seen (the end of the loop's turn,
+        the next epoll_wait) is in. TimeoutError when the process never rests."""
+        deadline = time.monotonic() + wait_s
+        counts, since = self.read(), time.monotonic()
+        while time.monotonic() - since < quiet_s:
+            time.sleep(quiet_s / 10)
+            now = self.read()
+            if now.threads != counts.threads:
+                counts, since = now, time.monotonic()
+            if since > deadline:
+                raise TimeoutError(f"the process does not rest: {now - counts}")
+        return counts
+
 
 def _thread_name(tid):
     try:

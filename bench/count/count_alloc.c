@@ -16,7 +16,8 @@ extern void __libc_free(void *p);
 
 static void *counted(enum counter c, void *p)
 {
-	count_call(c, p ? (ssize_t)malloc_usable_size(p) : -1);
+	count_call(c);
+	count_result(c, p ? (ssize_t)malloc_usable_size(p) : -1);
 	return p;
 }
 
@@ -36,16 +37,19 @@ void *realloc(void *p, size_t size)
 	size_t old = p ? malloc_usable_size(p) : 0;
 	void *q = __libc_realloc(p, size);
 	if (q || (p && size == 0))
-		count_bytes(COUNT_FREE, old);
-	count_call(COUNT_REALLOC, q ? (ssize_t)malloc_usable_size(q) : size == 0 ? 0 : -1);
+		count_result(COUNT_FREE, (ssize_t)old);
+	count_call(COUNT_REALLOC);
+	count_result(COUNT_REALLOC, q ? (ssize_t)malloc_usable_size(q) : size == 0 ? 0 : -1);
 	return q;
 }
 
 void free(void *p)
 {
 	int error = errno;
-	if (p) /* free(NULL) costs nothing */
-		count_call(COUNT_FREE, (ssize_t)malloc_usable_size(p));
+	if (p) { /* free(NULL) costs nothing */
+		count_call(COUNT_FREE);
+		count_result(COUNT_FREE, (ssize_t)malloc_usable_size(p));
+	}
 	__libc_free(p);
 	errno = error;
 }
