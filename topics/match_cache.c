@@ -17,7 +17,10 @@ struct entry {
 	uint16_t len;        /* bytes of the topic */
 	uint16_t stripe;     /* which generation counts for it */
 	uint32_t used_at;    /* tick of the last use */
-	uint8_t topic[TOPIC_INLINE]; /* or a pointer to it, when it is longer */
+	union {
+		uint8_t here[TOPIC_INLINE];
+		uint8_t *there; /* malloced, when it is longer */
+	} topic;
 };
 _Static_assert(sizeof(struct entry) == 128, "two cache lines");
 
@@ -50,12 +53,9 @@ struct match_cache *match_cache_new(struct trie *t, unsigned entries)
 	return c;
 }
 
-static uint8_t *entry_topic(struct entry *e)
+static const uint8_t *entry_topic(const struct entry *e)
 {
-	uint8_t *p = e->topic;
-	if (e->len > TOPIC_INLINE)
-		memcpy(&p, e->topic, sizeof p);
-	return p;
+	return e->len > TOPIC_INLINE ? e->topic.there : e->topic.here;
 }
 
 static void entry_clear(struct entry *e)
@@ -65,7 +65,7 @@ static void entry_clear(struct entry *e)
 	match_unref(e->match);
 	e->match = NULL;
 	if (e->len > TOPIC_INLINE)
-		free(entry_topic(e));
+		free(e->topic.there);
 }
 
 void match_cache_free(struct match_cache *c)
@@ -79,7 +79,7 @@ void match_cache_free(struct match_cache *c)
 	free(c);
 }
 
-static bool entry_is(struct entry *e, const uint8_t *topic, size_t len)
+static bool entry_is(const struct entry *e, const uint8_t *topic, size_t len)
 {
 	return e->match && e->len == len && memcmp(entry_topic(e), topic, len) == 0;
 }
@@ -149,9 +149,9 @@ static bool entry_fill(struct match_cache *c, uint64_t hash, const uint8_t *topi
 	entry_clear(e);
 	if (copy) {
 		memcpy(copy, topic, len);
-		memcpy(e->topic, &copy, sizeof copy);
+		e->topic.there = copy;
 	} else if (len > 0) {
-		memcpy(e->topic, topic, len);
+		memcpy(e->topic.here, topic, len);
 	}
 	e->hash = hash;
 	e->generation = generation;

@@ -21,10 +21,10 @@
 #define DIR_BYTES (CHUNKS_MAX * sizeof(uintptr_t))
 
 struct block {
-	struct block *next, **prev; /* of those with a free chunk; prev NULL when not in the list */
+	struct block *next, *prev; /* of those with a free chunk */
 	uint8_t *base;
-	uint32_t n, used;           /* chunks */
-	uint32_t free_mask;
+	uint32_t n, used;          /* chunks */
+	uint32_t free_mask;        /* not 0: in the list */
 };
 
 /* At a chunk's beginning. */
@@ -49,24 +49,29 @@ bool node_pool_init(struct node_pool *p)
 static void block_link(struct node_pool *p, struct block *b)
 {
 	b->next = p->blocks;
-	b->prev = &p->blocks;
+	b->prev = NULL;
 	if (b->next)
-		b->next->prev = &b->next;
+		b->next->prev = b;
 	p->blocks = b;
 }
 
-static void block_unlink(struct block *b)
+static void block_unlink(struct node_pool *p, struct block *b)
 {
-	*b->prev = b->next;
 	if (b->next)
 		b->next->prev = b->prev;
-	b->prev = NULL;
+	if (b->prev)
+		b->prev->next = b->next;
+	else
+		p->blocks = b->next;
 }
 
-static void block_free(struct block *b)
+/* The list's first, with no chunk in use. */
+static void block_free_first(struct node_pool *p)
 {
-	if (b->prev)
-		block_unlink(b);
+	struct block *b = p->blocks;
+	p->blocks = b->next;
+	if (b->next)
+		b->next->prev = NULL;
 	pages_free(b->base, b->n * CHUNK_BYTES);
 	free(b);
 }
@@ -134,7 +139,7 @@ static struct chunk *chunk_new(struct node_pool *p, size_t size)
 	b->free_mask &= ~(UINT32_C(1) << i);
 	b->used++;
 	if (b->free_mask == 0)
-		block_unlink(b);
+		block_unlink(p, b);
 	struct chunk *c = (struct chunk *)(void *)(b->base + i * CHUNK_BYTES);
 	*c = (struct chunk){ .block = b, .number = number, .size = (uint32_t)size, .fresh = CHUNK_HEADER / POOL_UNIT };
 	ASAN_POISON_MEMORY_REGION(b->base + i * CHUNK_BYTES + CHUNK_HEADER, CHUNK_BYTES - CHUNK_HEADER);
@@ -144,10 +149,10 @@ static struct chunk *chunk_new(struct node_pool *p, size_t size)
 	return c;
 }
 
-/* An empty block is kept as the next source of chunks when it is the only one with any; a large one only in a large tree. */
-static bool block_is_kept(const struct node_pool *p, const struct block *b)
+/* Is the first block, which is empty, kept as the next source of chunks? When it is the only one with any; a large one only in a large tree. */
+static bool block_is_kept(const struct node_pool *p)
 {
-	return p->blocks == b && !b->next && (b->n == 1 || p->chunks >= BLOCKS_FROM_CHUNKS);
+	return !p->blocks->next && (p->blocks->n == 1 || p->chunks >= BLOCKS_FROM_CHUNKS);
 }
 
 static void chunk_free(struct node_pool *p, struct chunk *c)
@@ -157,16 +162,14 @@ static void chunk_free(struct node_pool *p, struct chunk *c)
 	ASAN_UNPOISON_MEMORY_REGION(c, CHUNK_BYTES); /* another mapping may come to lie here */
 	number_give(p, c->number);
 	p->chunks--;
+	if (b->free_mask != 0)
+		block_unlink(p, b);
+	block_link(p, b);
 	b->free_mask |= UINT32_C(1) << (unsigned)((size_t)((uint8_t *)c - b->base) / CHUNK_BYTES);
 	b->used--;
-	if (!b->prev)
-		block_link(p, b);
-	if (b->used == 0 && !block_is_kept(p, b))
-		block_free(b);
-	/* What was kept while the tree was large goes when it no longer is. */
-	struct block *kept = p->blocks;
-	if (kept && kept->used == 0 && kept->n > 1 && !block_is_kept(p, kept))
-		block_free(kept);
+	/* The second round is for one that was kept while the tree was large. */
+	for (int i = 0; i < 2 && p->blocks && p->blocks->used == 0 && !block_is_kept(p); i++)
+		block_free_first(p);
 }
 
 void *node_pool_alloc(struct node_pool *p, size_t size, node_ref *ref)
@@ -235,7 +238,7 @@ void node_pool_destroy(struct node_pool *p)
 		chunk_free(p, c);
 	}
 	while (p->blocks)
-		block_free(p->blocks);
+		block_free_first(p);
 	pages_free(p->dir, DIR_BYTES);
 	p->dir = NULL;
 }
