@@ -16,18 +16,21 @@
 /* What a node holds: for the trie a slot of a subscriber (slot_int.h), for the retained tree a message and nothing. */
 struct node_value { _Atomic(uint64_t) who, how; };
 
+/* Where a node's children are, in one word: the table's address, above it how many places it has (so that a reader fetches the place
+ * it wants together with the table's head), and whether the table lies in the node itself. */
+typedef uint64_t branch_word;
+#define BRANCH_CODE_SHIFT 56
+#define BRANCH_INLINE (UINT64_C(1) << 63)
+
 struct node {
 	struct node_value value;
-	_Atomic(struct branch *) branch; /* children; NULL: none */
+	_Atomic(branch_word) branch;     /* children; 0: none */
 	node_ref parent;                 /* immutable while linked; then the next in limbo */
 	uint16_t level_len;              /* bytes */
 	uint8_t level[];                 /* the level's bytes, or a pointer to them when there are more than LEVEL_INLINE_MAX */
 };
-#define NODE_HEADER offsetof(struct node, level)
-#define LEVEL_INLINE_MAX (POOL_SIZE_MAX - NODE_HEADER)
-_Static_assert(NODE_HEADER == 30, "a level of two bytes makes a node of 32");
 
-/* First in everything that is malloced and retired; the writer's own fields of a live object are overlaid. */
+/* First in everything that is retired but a node; the writer's own fields of a live object are overlaid. */
 struct limbo_link { struct limbo_link *next; };
 
 /* Children of one node: open addressing, linear probing. Up to BRANCH_SCAN places all may be in use; above, an eighth stays free. */
@@ -37,11 +40,18 @@ struct branch {
 		struct limbo_link limbo;         /* once retired */
 	};
 	_Atomic(node_ref) plus, hash;        /* the children '+' and '#'; trie only */
-	uint32_t cap;                        /* places; immutable */
 	_Atomic(uint64_t) kids[];            /* level_hash << 32 | node_ref; 0: empty; reference 0: there was one */
 };
 #define BRANCH_SCAN 8u
 #define KID_GONE (UINT64_C(1) << 32)
+/* A node made on the way to another has this many places in itself: with a short level it is one cache line, and most such nodes have few
+ * children. A larger table replaces that one for good. (3 to 5 were measured: no faster, more memory.) */
+#define BRANCH_INLINE_CAP 2u
+
+#define NODE_HEADER offsetof(struct node, level)
+#define NODE_BRANCH_ROOM (sizeof(struct branch) + BRANCH_INLINE_CAP * sizeof(uint64_t))
+#define LEVEL_INLINE_MAX (POOL_SIZE_MAX - NODE_BRANCH_ROOM - NODE_HEADER)
+_Static_assert(NODE_HEADER == 30, "a level of two bytes makes a node of 32");
 
 /* How a child is filed: by its 32-bit hash, or as one of the two special children. */
 typedef uint64_t kid_key;
@@ -65,10 +75,31 @@ bool tree_init(struct tree *t, struct epoch *epoch, bool wildcards) MUST_CHECK;
 void tree_destroy(struct tree *t, void (*drop)(uint64_t who));
 
 static inline struct node *tree_at(const struct tree *t, node_ref ref) { return node_pool_at(&t->pool, ref); }
-static inline struct branch *node_branch(const struct node *n)
+/* A word taken apart: b NULL when there are no children. */
+struct kids {
+	struct branch *b;
+	uint32_t cap; /* places */
+};
+/* 0 … 8, then 10, 12, 14, 16, 20, 24, 28, 32, 40, … */
+static inline uint32_t branch_cap(unsigned code) { return code <= BRANCH_SCAN ? code : (4 + (code & 3)) << (1 + ((code - BRANCH_SCAN) >> 2)); }
+static inline struct kids kids_of_word(branch_word w)
 {
-	return atomic_load_explicit(&n->branch, memory_order_acquire);
+	return (struct kids){ (struct branch *)(uintptr_t)(w & ((UINT64_C(1) << BRANCH_CODE_SHIFT) - 1)),
+		branch_cap((unsigned)(w >> BRANCH_CODE_SHIFT) & 0x7f) };
 }
+static inline struct kids node_kids(const struct node *n)
+{
+	return kids_of_word(atomic_load_explicit(&n->branch, memory_order_acquire));
+}
+static inline uint32_t kids_home(struct kids k, uint32_t hash) { return (uint32_t)((uint64_t)hash * k.cap >> 32); }
+static inline uint32_t kids_next(struct kids k, uint32_t i) { return i + 1 == k.cap ? 0 : i + 1; }
+/* Fetches what a search for hash will read. */
+static inline void kids_prefetch(struct kids k, uint32_t hash)
+{
+	__builtin_prefetch(k.b);
+	__builtin_prefetch(&k.b->kids[kids_home(k, hash)]);
+}
+
 static inline const uint8_t *node_level(const struct node *n)
 {
 	const uint8_t *p = n->level;
@@ -76,24 +107,32 @@ static inline const uint8_t *node_level(const struct node *n)
 		memcpy(&p, n->level, sizeof p);
 	return p;
 }
+/* Levels are short, and are compared only when 31 bits of their hash agree. */
 static inline bool node_is(const struct node *n, const uint8_t *p, size_t len)
 {
-	return n->level_len == len && memcmp(node_level(n), p, len) == 0;
+	if (n->level_len != len)
+		return false;
+	const uint8_t *level = node_level(n);
+	if (len > 8)
+		return memcmp(level, p, len) == 0;
+	for (size_t i = 0; i < len; i++) {
+		if (level[i] != p[i])
+			return false;
+	}
+	return true;
 }
 
 /* The child with that level (hash as level_hash made it), or 0. Readers and writers. At most cap places are looked at; with a
  * keyed hash a handful. */
-static inline node_ref branch_find(const struct tree *t, const struct branch *b, uint32_t hash, const uint8_t *p, size_t len)
+static inline node_ref kids_find(const struct tree *t, struct kids k, uint32_t hash, const uint8_t *p, size_t len)
 {
-	uint32_t cap = b->cap, i = (uint32_t)((uint64_t)hash * cap >> 32);
-	for (uint32_t left = cap; left > 0; left--) {
-		uint64_t kid = atomic_load_explicit(&b->kids[i], memory_order_acquire);
+	uint32_t i = kids_home(k, hash);
+	for (uint32_t left = k.cap; left > 0; left--, i = kids_next(k, i)) {
+		uint64_t kid = atomic_load_explicit(&k.b->kids[i], memory_order_acquire);
 		if (kid == 0)
 			return 0;
 		if ((uint32_t)(kid >> 32) == hash && (node_ref)kid != 0 && node_is(tree_at(t, (node_ref)kid), p, len))
 			return (node_ref)kid;
-		if (++i == cap)
-			i = 0;
 	}
 	return 0;
 }
@@ -111,9 +150,10 @@ struct tree_place {
 void tree_find(const struct tree *t, const uint8_t *topic, size_t len, struct tree_place *out);
 kid_key tree_kid_key(const struct tree *t, struct level level);
 
-/* Makes one node that nobody sees yet, below parent. NULL when out of memory. */
-struct node *tree_node_new(struct tree *t, node_ref parent, struct level level, node_ref *ref) MUST_CHECK;
-void tree_node_unmake(struct tree *t, node_ref ref); /* one that nobody has seen, without a table */
+/* Makes one node that nobody sees yet, below parent; with_room: for children in itself. NULL when out of memory. */
+struct node *tree_node_new(struct tree *t, node_ref parent, struct level level, bool with_room, node_ref *ref) MUST_CHECK;
+void tree_node_unmake(struct tree *t, node_ref ref); /* one that nobody has seen, without a table of its own */
+bool tree_node_has_kids(const struct node *n);
 
 /* The missing nodes of a place as a chain that nobody sees yet: make, fill bottom, then link or free. */
 struct tree_chain { node_ref top, bottom; struct node *bottom_node; };
@@ -128,10 +168,20 @@ void tree_unlink(struct tree *t, int thread, struct node *parent, node_ref child
 /* Unlinks and retires ref and its ancestors as long as they hold nothing. */
 void tree_prune(struct tree *t, int thread, node_ref ref);
 
-/* Frees later what readers may still see: an unlinked node (with its long level), or malloced memory that begins with a
- * limbo_link and was counted with size bytes. */
+/* Zeroed memory for what hangs on nodes, from the pool when it is small. Counted. */
+void *tree_alloc(struct tree *t, size_t size) MUST_CHECK;
+
+/* Frees later what readers may still see: an unlinked node (with its long level); what tree_alloc gave, of the same size; what malloc
+ * gave and was counted with size. The latter two begin with a limbo_link. */
 void tree_retire_node(struct tree *t, int thread, node_ref ref);
 void tree_retire(struct tree *t, int thread, struct limbo_link *block, size_t size);
+void tree_retire_malloced(struct tree *t, int thread, struct limbo_link *block, size_t size);
+
+/* Private to node*.c: */
+static inline size_t branch_size(uint32_t cap) { return sizeof(struct branch) + cap * sizeof(uint64_t); }
+void node_free_level(const struct node *n); /* the malloced bytes of a long level, if it is one */
+bool tree_limbo_open(struct tree *t) MUST_CHECK;
+void tree_limbo_close(struct tree *t);
 
 void tree_bytes_add(struct tree *t, size_t n);
 void tree_bytes_sub(struct tree *t, size_t n);

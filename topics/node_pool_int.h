@@ -17,7 +17,7 @@
 #define CHUNK_UNITS_SHIFT 13 /* units of a chunk: a reference is chunk number << 13 | unit */
 #define CHUNKS_MAX ((size_t)1 << 19) /* 32 GiB of nodes */
 #define POOL_SIZE_MIN 32u
-#define POOL_SIZE_MAX 256u
+#define POOL_SIZE_MAX 320u
 #define POOL_CLASSES (POOL_SIZE_MAX / POOL_UNIT + 1)
 
 typedef uint32_t node_ref; /* 0: none */

@@ -126,7 +126,7 @@ void retained_stats(const struct retained *r, struct retained_stats *out)
 
 /* A walk in depth: one frame for each table that it is iterating over. */
 struct frame {
-	const struct branch *b;
+	struct kids kids;
 	uint32_t next;  /* place */
 	uint32_t depth; /* of the children: how many levels lead to them */
 };
@@ -178,34 +178,33 @@ static bool walk_down(struct walk *w, const struct node *n, uint32_t depth)
 {
 	for (; depth < w->n_levels && !is_plus(w->levels[depth]); depth++) {
 		struct level level = w->levels[depth];
-		const struct branch *b = node_branch(n);
-		node_ref kid = b ? branch_find(w->t, b, w->hashes[depth], level.p, level.len) : 0;
+		node_ref kid = kids_find(w->t, node_kids(n), w->hashes[depth], level.p, level.len);
 		if (kid == 0)
 			return true;
 		n = tree_at(w->t, kid);
 	}
 	if (depth >= w->n_levels && !deliver(w, n))
 		return false;
-	const struct branch *b = node_branch(n);
-	if (b && (depth < w->n_levels || w->all))
-		w->frames[w->n_frames++] = (struct frame){ b, 0, depth + 1 };
+	struct kids k = node_kids(n);
+	if (k.cap > 0 && (depth < w->n_levels || w->all))
+		w->frames[w->n_frames++] = (struct frame){ k, 0, depth + 1 };
 	return true;
 }
 
-static const struct node *kid_at(const struct walk *w, const struct branch *b, uint32_t i)
+static const struct node *kid_at(const struct walk *w, struct kids k, uint32_t i)
 {
-	if (i >= b->cap)
+	if (i >= k.cap)
 		return NULL;
-	node_ref kid = (node_ref)atomic_load_explicit(&b->kids[i], memory_order_acquire);
+	node_ref kid = (node_ref)atomic_load_explicit(&k.b->kids[i], memory_order_acquire);
 	return kid != 0 ? tree_at(w->t, kid) : NULL;
 }
 
 #define AHEAD 6u
 
 /* The children lie anywhere: fetch nodes two strides ahead, and messages one. */
-static void look_ahead(const struct walk *w, const struct branch *b, uint32_t i)
+static void look_ahead(const struct walk *w, struct kids k, uint32_t i)
 {
-	const struct node *far = kid_at(w, b, i + 2 * AHEAD), *near = kid_at(w, b, i + AHEAD);
+	const struct node *far = kid_at(w, k, i + 2 * AHEAD), *near = kid_at(w, k, i + AHEAD);
 	if (far)
 		__builtin_prefetch(far);
 	if (near)
@@ -223,14 +222,14 @@ void retained_match(struct retained *r, const uint8_t *filter, size_t len, bool 
 		return;
 	while (w.n_frames > 0) {
 		struct frame *f = &w.frames[w.n_frames - 1];
-		if (f->next == f->b->cap) {
+		if (f->next == f->kids.cap) {
 			w.n_frames--;
 			continue;
 		}
-		const struct branch *b = f->b;
+		struct kids k = f->kids;
 		uint32_t i = f->next++, depth = f->depth;
-		const struct node *n = kid_at(&w, b, i);
-		look_ahead(&w, b, i);
+		const struct node *n = kid_at(&w, k, i);
+		look_ahead(&w, k, i);
 		/* A leading wildcard does not match '$' [MQTT-4.7.2-1]. */
 		if (!n || (depth == 1 && n->level_len > 0 && node_level(n)[0] == '$'))
 			continue;

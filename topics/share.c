@@ -171,7 +171,7 @@ static enum err resize(struct tree *t, int thread, struct share_group *g, uint32
 	}
 	atomic_init(&m->n, n);
 	atomic_store_explicit(&g->members, m, memory_order_release);
-	tree_retire(t, thread, &old->limbo, members_size(old->cap));
+	tree_retire_malloced(t, thread, &old->limbo, members_size(old->cap));
 	return ERR_OK;
 }
 

@@ -2,8 +2,6 @@
 /* The writers' side of a node's subscribers. Under the tree's lock. */
 #include "topics/slot_int.h"
 
-#include <stdlib.h>
-
 static uint64_t get(const struct node_value *s) { return atomic_load_explicit(&s->who, memory_order_relaxed); }
 static void set(struct node_value *s, uint64_t who) { atomic_store_explicit(&s->who, who, memory_order_release); }
 
@@ -54,12 +52,12 @@ static void table_put(struct slot_table *s, uint64_t who, uint64_t how)
 }
 
 /* A new table with everybody who is at the place, and room for extra. */
-static struct slot_table *table_new(const struct node_value *at, uint32_t extra)
+static struct slot_table *table_new(struct tree *t, const struct node_value *at, uint32_t extra)
 {
 	uint64_t who = get(at);
 	const struct slot_table *old = table_of(who);
 	uint32_t cap = table_cap((old ? old->live : who != 0) + extra);
-	struct slot_table *s = calloc(1, table_size(cap));
+	struct slot_table *s = tree_alloc(t, table_size(cap));
 	if (!s)
 		return NULL;
 	s->cap = cap;
@@ -75,8 +73,6 @@ static struct slot_table *table_new(const struct node_value *at, uint32_t extra)
 static void table_publish(struct tree *t, int thread, struct node_value *at, struct slot_table *s)
 {
 	struct slot_table *old = table_of(get(at));
-	if (s)
-		tree_bytes_add(t, table_size(s->cap));
 	set(at, s ? who_pointer(WHO_TABLE, s) : 0);
 	if (old)
 		tree_retire(t, thread, &old->limbo, table_size(old->cap));
@@ -94,7 +90,7 @@ enum err slot_add(struct tree *t, int thread, struct node_value *at, uint64_t wh
 		table_put(s, who, how);
 		return ERR_OK;
 	}
-	s = table_new(at, 1);
+	s = table_new(t, at, 1);
 	if (!s)
 		return ERR_NOMEM;
 	table_put(s, who, how);
@@ -169,7 +165,7 @@ void slot_remove(struct tree *t, int thread, struct node_value *at, uint64_t who
 		struct slot_table *smaller;
 		if (s->live == 1)
 			table_dissolve(t, thread, at);
-		else if ((smaller = table_new(at, 0)) != NULL) /* without memory it stays large */
+		else if ((smaller = table_new(t, at, 0)) != NULL) /* without memory it stays large */
 			table_publish(t, thread, at, smaller);
 	}
 }

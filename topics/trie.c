@@ -86,8 +86,7 @@ static kid_key group_key(const struct tree *t, const struct topic_share *s)
 /* The node of the group at a filter's node; 0: there is none. */
 static node_ref group_find(const struct tree *t, const struct node *filter, const struct topic_share *s)
 {
-	const struct branch *b = node_branch(filter);
-	return b ? branch_find(t, b, (uint32_t)group_key(t, s), s->group, s->group_len) : 0;
+	return kids_find(t, node_kids(filter), (uint32_t)group_key(t, s), s->group, s->group_len);
 }
 
 static enum err plain_add(const struct request *r, const struct tree_place *at, node_ref *ref)
@@ -139,7 +138,7 @@ static enum err group_hang(const struct request *r, struct node *filter, node_re
 	struct tree *tree = r->tree;
 	const struct level name = { r->topic.group, r->topic.group_len };
 	struct share_group *g = share_new(tree);
-	struct node *n = g ? tree_node_new(tree, filter_ref, name, ref) : NULL;
+	struct node *n = g ? tree_node_new(tree, filter_ref, name, false, ref) : NULL;
 	if (!n)
 		goto no_node;
 	if (share_join(tree, r->thread, g, r->set->handle, r->how, r->set->presence) != ERR_OK)
@@ -286,17 +285,30 @@ enum err trie_unsubscribe(struct trie *t, int thread, struct sub_set *set, const
 }
 
 /* The lock is taken for each one, so that a session with very many does not hold up the other loops. */
-void trie_clear(struct trie *t, int thread, struct sub_set *set)
+bool trie_clear_some(struct trie *t, int thread, struct sub_set *set, uint32_t max)
 {
-	for (uint32_t i = 0; set->index && i < set->index->cap; i++) {
-		if (set->index->refs[i] == 0)
+	/* From the end: as it empties the index shrinks, so that little of it is looked at in vain. */
+	uint32_t i = 0, cap = 0;
+	while (set->count > 0 && max > 0) {
+		if (i == 0 || cap != set->index->cap) /* the start, or it has shrunk and lies in another order */
+			i = cap = set->index->cap;
+		node_ref ref = set->index->refs[--i];
+		if (ref == 0)
 			continue;
 		lock_take(&t->tree.lock);
-		leave(t, thread, set, set->index->refs[i]);
+		leave(t, thread, set, ref);
+		sub_index_remove(set, ref);
+		set_trim(t, thread, set);
 		lock_release(&t->tree.lock);
+		i++; /* another may have moved here */
+		max--;
 	}
-	set->count = 0;
-	set_trim(t, thread, set);
+	return set->count == 0;
+}
+
+void trie_clear(struct trie *t, int thread, struct sub_set *set)
+{
+	(void)trie_clear_some(t, thread, set, UINT32_MAX);
 }
 
 void trie_stats(const struct trie *t, struct trie_stats *out)
@@ -326,13 +338,13 @@ static bool check_value(void *arg, struct node *n, node_ref ref)
 		c->groups++;
 		bool ok = share_check(g, &count) && slot_find(&tree_at(&c->t->tree, n->parent)->value, who_pointer(WHO_GROUP, g));
 		c->shared += count;
-		return ok && !node_branch(n);
+		return ok && !tree_node_has_kids(n);
 	}
 	if (!slot_check(&n->value, &count))
 		return false;
-	const struct branch *b = node_branch(n);
-	for (uint32_t i = 0; b && i < b->cap; i++) {
-		uint64_t kid = atomic_load(&b->kids[i]);
+	struct kids k = node_kids(n);
+	for (uint32_t i = 0; i < k.cap; i++) {
+		uint64_t kid = atomic_load(&k.b->kids[i]);
 		bool group = (node_ref)kid != 0 && (kid >> 32 & LEVEL_HASH_GROUP) != 0;
 		c->group_places += group;
 		count -= group; /* each of them has a place here */

@@ -156,17 +156,17 @@ static bool walk_level(const struct tree *t, struct level level, bool wildcards,
 		return false;
 	uint32_t hash = level_hash(&t->key, level.p, level.len);
 	for (size_t i = 0; i < cur->n; i++) {
-		const struct branch *b = node_branch(cur->v[i]);
-		if (b)
-			__builtin_prefetch(b);
+		struct kids k = node_kids(cur->v[i]);
+		if (k.b)
+			kids_prefetch(k, hash);
 	}
 	for (size_t i = 0; i < cur->n; i++) {
-		const struct branch *b = node_branch(cur->v[i]);
-		if (!b)
+		struct kids k = node_kids(cur->v[i]);
+		if (!k.b)
 			continue;
-		node_ref plus = atomic_load_explicit(&b->plus, memory_order_acquire);
-		node_ref all = atomic_load_explicit(&b->hash, memory_order_acquire);
-		node_ref kid = branch_find(t, b, hash, level.p, level.len);
+		node_ref plus = atomic_load_explicit(&k.b->plus, memory_order_acquire);
+		node_ref all = atomic_load_explicit(&k.b->hash, memory_order_acquire);
+		node_ref kid = kids_find(t, k, hash, level.p, level.len);
 		if (kid != 0)
 			frontier_push(next, tree_at(t, kid));
 		if (plus != 0 && wildcards)
@@ -183,7 +183,7 @@ static bool walk_end(const struct tree *t, const struct frontier *cur, struct fo
 	for (size_t i = 0; i < cur->n; i++) {
 		if (!found_push(found, cur->v[i]))
 			return false;
-		const struct branch *b = node_branch(cur->v[i]);
+		const struct branch *b = node_kids(cur->v[i]).b;
 		node_ref all = b ? atomic_load_explicit(&b->hash, memory_order_acquire) : 0;
 		if (all != 0 && !found_push(found, tree_at(t, all)))
 			return false;

@@ -325,6 +325,29 @@ START_TEST(many_sessions_on_one_filter_come_and_go)
 }
 END_TEST
 
+START_TEST(a_large_set_is_cleared_in_parts)
+{
+	enum { MANY = 5000 };
+	struct fixture f = fixture_open();
+	struct sub_set a = set_of(handle(0, 1));
+	for (unsigned i = 0; i < MANY; i++) {
+		char filter[32];
+		(void)snprintf(filter, sizeof filter, i % 10 == 0 ? "$share/g/a/%u" : "a/%u", i);
+		ck_assert_int_eq(subscribe(&f, &a, filter, 0, 0), ERR_OK);
+	}
+	ck_assert(!trie_clear_some(f.trie, f.thread, &a, 0));
+	for (unsigned left = MANY; left > 0; left -= 100) {
+		ck_assert_uint_eq(a.count, left);
+		ck_assert_int_eq(trie_clear_some(f.trie, f.thread, &a, 100), left == 100);
+		fixture_check(&f);
+	}
+	ck_assert(trie_clear_some(f.trie, f.thread, &a, 100));
+	ck_assert_ptr_null(a.index);
+	ck_assert_ptr_null(a.presence);
+	fixture_close(&f);
+}
+END_TEST
+
 /* ---- against the plain reference ---- */
 
 enum { SESSIONS = 12, WORDS = 7 };
@@ -455,5 +478,5 @@ END_TEST
 SUITE_MAIN("trie", an_empty_trie_matches_nobody, a_subscriber_is_found_and_after_unsubscribe_is_not, unsubscribing_compares_literally,
     subscribing_again_changes_the_options_alone, overlapping_subscriptions_are_one_target_with_the_highest_qos,
     persistent_targets_are_counted, two_hundred_levels_and_no_more, levels_of_any_length_are_kept, a_set_lists_its_literal_filters,
-    a_malformed_share_is_refused, generation_moves_with_the_topics_that_change, many_sessions_on_one_filter_come_and_go,
+    a_malformed_share_is_refused, generation_moves_with_the_topics_that_change, many_sessions_on_one_filter_come_and_go, a_large_set_is_cleared_in_parts,
     random_subscriptions_match_as_the_reference_says, hostile_filters_spill_to_the_heap_and_match)
