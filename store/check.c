@@ -3,6 +3,7 @@
  * says, and, with the key, opens. It runs in a child process: what a damaged file does to the library must not end the caller. */
 #include "store/lmdb_int.h"
 
+#include <fcntl.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <sys/wait.h>
@@ -303,10 +304,28 @@ static void report(const struct check *c, const char *dir)
 	fprintf(c->out, "%s\n", c->problems ? "DAMAGED" : "sound");
 }
 
+/* Before the library reads it. */
+static bool form_is_sound(const char *dir, FILE *out)
+{
+	char path[4096];
+	uint64_t page;
+	const char *what = "cannot be opened";
+	snprintf(path, sizeof path, "%s/data.mdb", dir);
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	enum err rc = fd >= 0 ? pages_verify(fd, true, &page, &what) : ERR_OK; /* what is wrong with it, LMDB says */
+	if (fd >= 0)
+		close(fd);
+	if (rc != ERR_OK)
+		fprintf(out, "problem: %s: page %llu %s\nDAMAGED\n", path, (unsigned long long)page, what ? what : err_text(rc));
+	return rc == ERR_OK;
+}
+
 static enum err check_in_child(const char *dir, const struct store_crypto *crypto, FILE *out)
 {
 	struct check c = { .crypto = crypto, .out = out };
 	char error[512] = "";
+	if (!form_is_sound(dir, out))
+		return ERR_CORRUPT;
 	enum err rc = db_open(&c.db, dir, NULL, false, MDB_RDONLY | MDB_NOLOCK, error, sizeof error);
 	if (rc != ERR_OK) {
 		fprintf(out, "%s\n", error);

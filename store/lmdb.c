@@ -7,6 +7,7 @@
 
 #include <fcntl.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define SYNC_INTERVAL_MS 1000u       /* default */
@@ -17,6 +18,7 @@
 #define SWEEP_MS 1000u
 #define REOPEN_MS 1000u
 #define SPACE_MS 200u
+#define VERIFY_ALL_BYTES (INT64_C(1) << 30)
 
 static uint64_t sync_interval(const struct store *s)
 {
@@ -473,23 +475,26 @@ static void close_env(struct lmdb *l)
 	db_close(&l->db);
 }
 
-/* Reads every page of every table once: after a failed write, the disk is asked, not the cache. */
-static enum err touch_all(struct lmdb *l)
+/* Before LMDB is let at the file. All of it is verified while that takes a fraction of a second; of a larger store, the messages' leaves
+ * are left to --check-store. */
+static enum err verify_file(struct lmdb *l, bool from_disk, char *error, size_t error_len)
 {
-	MDB_txn *txn;
-	enum err rc = db_err(mdb_txn_begin(l->db.env, NULL, MDB_RDONLY, &txn));
-	if (rc != ERR_OK)
-		return rc;
-	for (int i = 0; i < T_COUNT && rc == ERR_OK; i++) {
-		MDB_cursor *c;
-		MDB_val k, v;
-		int r = mdb_cursor_open(txn, l->db.t[i], &c);
-		while (r == MDB_SUCCESS)
-			r = mdb_cursor_get(c, &k, &v, MDB_NEXT);
-		rc = r == MDB_NOTFOUND ? ERR_OK : db_err(r);
-		mdb_cursor_close(c);
+	struct stat st;
+	uint64_t page = 0;
+	const char *what = NULL;
+	int fd = openat(l->dir_fd, "data.mdb", O_RDONLY | O_CLOEXEC);
+	if (fd < 0 || fstat(fd, &st) != 0 || st.st_size == 0) { /* none yet, or LMDB will say why */
+		if (fd >= 0)
+			close(fd);
+		return ERR_OK;
 	}
-	mdb_txn_abort(txn);
+	if (from_disk)
+		posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED); /* after a failed write, the disk is asked, not the cache */
+	enum err rc = pages_verify(fd, st.st_size <= VERIFY_ALL_BYTES, &page, &what);
+	close(fd);
+	if (rc != ERR_OK)
+		snprintf(error, error_len, "the store's file data.mdb is damaged or not a store of sealmqd: page %llu %s: restore a backup, or move it "
+		    "away; nothing was changed", (unsigned long long)page, what ? what : err_text(rc));
 	return rc;
 }
 
@@ -498,15 +503,10 @@ static enum err reopen(struct store *s)
 	struct lmdb *l = lmdb_of(s);
 	char error[256];
 	MDB_envinfo info;
-	int fd = openat(l->dir_fd, "data.mdb", O_RDONLY | O_CLOEXEC);
 	close_env(l);
-	if (fd >= 0) {
-		posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
-		close(fd);
-	}
-	enum err rc = db_open(&l->db, s->options.dir, &s->options, false, env_flags(s), error, sizeof error);
+	enum err rc = verify_file(l, true, error, sizeof error);
 	if (rc == ERR_OK)
-		rc = touch_all(l);
+		rc = db_open(&l->db, s->options.dir, &s->options, false, env_flags(s), error, sizeof error);
 	/* A transaction whose commit was reported as failed, and yet is there: memory and file disagree; a restart settles it. */
 	if (rc == ERR_OK && (mdb_env_info(l->db.env, &info) != MDB_SUCCESS || info.me_last_txnid != l->good_txn))
 		rc = ERR_CORRUPT;
@@ -731,6 +731,8 @@ static enum err lmdb_open(struct store *s, char *error, size_t error_len)
 	if (l->dir_fd < 0)
 		return ERR_IO;
 	rc = synced_restore(l->dir_fd, error, error_len);
+	if (rc == ERR_OK)
+		rc = verify_file(l, false, error, error_len);
 	if (rc == ERR_OK)
 		rc = db_open(&l->db, s->options.dir, &s->options, true, env_flags(s), error, error_len);
 	if (rc != ERR_OK)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* The disk backend's parts: db.c (file, tables, transactions, space), message.c (message records), lmdb.c (operations), queue.c (sessions'
+/* The disk backend's parts: db.c (file, tables, transactions, space), pages.c (its form), message.c (message records), lmdb.c (operations), queue.c (sessions'
  * queues), history.c, read.c (pages). The layout of the tables is in docs/store.md. */
 #ifndef STORE_LMDB_INT_H
 #define STORE_LMDB_INT_H
@@ -172,6 +172,12 @@ enum err name_find(const struct db *db, MDB_txn *txn, enum table t, const uint8_
     size_t skip, uint8_t key[static NAME_KEY_MAX], MDB_val *value) MUST_CHECK;
 
 enum err scratch_reserve(struct lmdb *l, size_t len) MUST_CHECK;
+
+/* ---- pages.c */
+
+/* Whether every page of the file has the form that LMDB will rely on; all: the leaves of the table of messages too. ERR_CORRUPT: *page is
+ * the one, *what is wrong with it. */
+enum err pages_verify(int fd, bool all, uint64_t *page, const char **what) MUST_CHECK;
 
 /* ---- message.c */
 

@@ -463,7 +463,7 @@ START_TEST(files_that_are_no_sound_store_are_refused_and_left_alone)
 }
 END_TEST
 
-START_TEST(check_survives_any_page_overwritten)
+START_TEST(any_page_overwritten_is_found)
 {
 	const char *dir = dir_fresh("pages");
 	struct store_options o = disk_options(dir);
@@ -484,17 +484,88 @@ START_TEST(check_survives_any_page_overwritten)
 	for (long page = 2; page < pages; page += 3) {
 		uint8_t before[4096], junk[4096];
 		int fd = open(path, O_RDWR);
+		ck_assert(fd >= 0);
 		ck_assert_int_eq(pread(fd, before, sizeof before, page * 4096), 4096);
 		memset(junk, 0xff, sizeof junk);
 		ck_assert_int_eq(pwrite(fd, junk, sizeof junk, page * 4096), 4096);
 		FILE *out = tmpfile();
-		found += store_check(dir, NULL, out) != ERR_OK; /* a free page's contents do not matter */
+		bool damaged = store_check(dir, NULL, out) != ERR_OK; /* a free page's contents do not matter */
+		found += damaged;
 		fclose(out);
+		char error[256] = "";
+		struct store *s = store_open(&o, error, sizeof error); /* the start finds it too */
+		ck_assert((s == NULL) == damaged);
+		ck_assert(!damaged || strstr(error, "damaged") != NULL);
+		store_close(s);
 		ck_assert_int_eq(pwrite(fd, before, sizeof before, page * 4096), 4096);
 		close(fd);
 	}
 	ck_assert_int_gt(found, 0);
 	checked(dir, NULL);
+}
+END_TEST
+
+/* Opens what may be damaged and uses it a little. Ends the process: 0, also when it is refused. */
+static void use_and_exit(const struct store_options *o, store_session a)
+{
+	char error[256];
+	struct rig r;
+	rig_loop_init(&r);
+	r.store = store_open(o, error, sizeof error);
+	if (!r.store)
+		_exit(0);
+	struct found f = { .len = 0 };
+	if (store_load(r.store, &finder, &f) != ERR_OK || store_start(r.store) != ERR_OK)
+		_exit(0);
+	struct store_receiver to = { .session = a, .qos = 1 };
+	struct msg *m = make_msg("t", "m", 1);
+	for (int i = 0; i < 3; i++) {
+		struct store_op page = op_page(a, 0, 1000, UINT64_MAX), p = op_publish(m, &to, 1);
+		if (rig_do(&r, &page) == ERR_OK && page.u.page.n_entries > 1 && rig_do(&r, &p) == ERR_OK)
+			(void)!do_delivery(&r, STORE_ACKED, a, page.u.page.entries[1].record, 1);
+		page_free(&page);
+	}
+	(void)!do_session(&r, STORE_SESSION_END, a);
+	store_stop(r.store);
+	_exit(0);
+}
+
+START_TEST(flipped_bits_never_end_the_process)
+{
+	const char *dir = dir_fresh("flips");
+	struct store_options o = disk_options(dir);
+	o.crypto = &toy_crypto;
+	struct rig r;
+	rig_start(&r, &o);
+	store_session a = new_session(&r);
+	static char big[9000];
+	memset(big, 'b', sizeof big - 1);
+	for (int i = 0; i < 60; i++)
+		do_publish(&r, a, i % 20 ? "some message of some length, so that there are pages" : big, NULL);
+	rig_end(&r);
+	char path[256];
+	snprintf(path, sizeof path, "%s/data.mdb", dir);
+	static uint8_t sound[8 << 20], damaged[8 << 20];
+	int fd = open(path, O_RDWR);
+	ck_assert(fd >= 0);
+	ssize_t size = pread(fd, sound, sizeof sound, 0);
+	ck_assert(size > 8192 && size < (ssize_t)sizeof sound);
+	unsigned seed = 7;
+	for (int round = 0; round < 150; round++) {
+		memcpy(damaged, sound, sizeof sound);
+		for (int n = 1 + rand_r(&seed) % 4; n > 0; n--) /* half of them in the heads of pages, where it hurts most */
+			damaged[rand_r(&seed) % 2 ? (rand_r(&seed) % (size / 4096)) * 4096 + rand_r(&seed) % 64 : rand_r(&seed) % size]
+			    ^= (uint8_t)(1 << rand_r(&seed) % 8);
+		ck_assert_int_eq(ftruncate(fd, 0), 0);
+		ck_assert_int_eq(pwrite(fd, damaged, (size_t)size, 0), size);
+		int status;
+		pid_t pid = fork();
+		if (pid == 0)
+			use_and_exit(&o, a);
+		ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+		ck_assert_msg(WIFEXITED(status) && WEXITSTATUS(status) == 0, "round %d: status %x", round, (unsigned)status);
+	}
+	close(fd);
 }
 END_TEST
 
@@ -722,7 +793,8 @@ int main(int argc, char **argv)
 	tcase_add_test(t, a_second_broker_is_refused);
 	tcase_add_test(t, an_encrypted_store_needs_its_key_and_a_plain_one_takes_none);
 	tcase_add_test(t, files_that_are_no_sound_store_are_refused_and_left_alone);
-	tcase_add_test(t, check_survives_any_page_overwritten);
+	tcase_add_test(t, any_page_overwritten_is_found);
+	tcase_add_test(t, flipped_bits_never_end_the_process);
 	tcase_add_test(t, small_values_are_kept);
 	tcase_add_test(t, a_backup_of_a_running_store_opens);
 	tcase_add_test(t, a_long_queue_goes_piece_by_piece_also_over_a_restart);
