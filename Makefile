@@ -78,9 +78,10 @@ $(O)/tests/fuzz/replay_%: $(O)/tests/fuzz/fuzz_%.o $(O)/tests/fuzz/replay.o $(LI
 	$(call say,LD,$@)
 	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $^ $(LIBS)
 
-# Other flags, other objects.
-$(O)/.flags: FORCE
-	@mkdir -p $(@D); echo '$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS)' | cmp -s - $@ || echo '$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS)' >$@
+# Other flags or another wolfSSL, other objects.
+$(O)/.flags: FORCE | wolfssl
+	@mkdir -p $(@D); { echo '$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS)'; cat $(WOLFSSL_PREFIX)/.built 2>/dev/null; } >$@.now; \
+	cmp -s $@.now $@ || cp $@.now $@
 
 # A wolfSSL given by WOLFSSL_PREFIX is taken as it is.
 .PHONY: wolfssl
