@@ -10,6 +10,7 @@
 #include "broker/loop.h"
 #include "broker/sessions.h"
 #include "broker/sys.h"
+#include "broker/vault.h"
 
 #include <sched.h>
 #include <stdio.h>
@@ -133,9 +134,17 @@ static void session_over_quota(void *arg, store_session number)
     }
 }
 
+static void record_failed(void *arg, uint64_t record)
+{
+    (void)arg;
+    log_error("store: record %llu fails verification and is left out", (unsigned long long)record);
+}
+
 static enum err open_store(struct broker *b, char *error, size_t error_len)
 {
     const struct conf *c = b->conf;
+    if (c->store != CONF_STORE_MEMORY && !(b->vault = vault_new(c, error, error_len)))
+        return ERR_INVALID;
     struct store_options o = {
         .memory = c->store == CONF_STORE_MEMORY,
         .memory_delay_ms = c->store_memory_delay_ms,
@@ -147,10 +156,14 @@ static enum err open_store(struct broker *b, char *error, size_t error_len)
         .max_queued_bytes = c->max_queued_bytes,
         .queue_full = c->queue_full,
         .session_over_quota = session_over_quota,
+        .record_failed = record_failed,
+        .crypto = b->vault ? vault_crypto(b->vault) : NULL,
         .arg = b,
     };
     b->store = store_open(&o, error, error_len);
-    return b->store ? ERR_OK : ERR_IO;
+    if (!b->store)
+        return ERR_IO;
+    return b->vault ? vault_unlock(b->vault, b->store, error, error_len) : ERR_OK;
 }
 
 /* ---- what the store brings back ---- */
@@ -349,6 +362,7 @@ void broker_free(struct broker *b)
         loop_free(b->loops[i]);
     if (b->store)
         store_close(b->store);
+    vault_free(b->vault);
     for (size_t i = 0; b->listeners && i < b->n_listeners; i++)
         tls_ctx_unref(b->listeners[i].tls);
     free(b->listeners);

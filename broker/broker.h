@@ -19,6 +19,7 @@
 #define LOOPS_MAX 8U
 
 struct loop;
+struct vault;
 
 /* One configured listener; every loop has its own socket for it (SO_REUSEPORT). */
 struct listener {
@@ -34,6 +35,7 @@ struct broker {
     struct trie *trie;
     struct retained *retained;
     struct store *store;
+    struct vault *vault;              /* NULL: the store is in memory */
     struct listener *listeners;       /* n_listeners of them */
     size_t n_listeners;
     struct loop *loops[LOOPS_MAX];

@@ -178,7 +178,7 @@ struct store_crypto {
 	 * record kind, record id, topic, publisher, QoS, flags, times, lengths. */
 	enum err (*seal)(void *arg, const uint8_t *topic, size_t topic_len, const uint8_t *aad, size_t aad_len,
 	    const uint8_t *plain, size_t len, uint8_t *out);
-	/* Opens len + overhead bytes into out (len bytes). ERR_CORRUPT: not authentic. */
+	/* Opens len bytes (overhead included) into out (len - overhead bytes). ERR_CORRUPT: not authentic. */
 	enum err (*open)(void *arg, const uint8_t *topic, size_t topic_len, const uint8_t *aad, size_t aad_len,
 	    const uint8_t *sealed, size_t len, uint8_t *out);
 };

@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#include "broker/vault.h"
+
+#include "base/log.h"
+#include "base/random.h"
+#include "base/secmem.h"
+#include "crypto/masterkey.h"
+#include "crypto/record.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define META_NAME "vault"
+#define META_VERSION 1U
+
+/* What the store holds of it: one value, so that a rotation is one transaction. */
+struct vault_meta {
+    uint8_t version;
+    uint8_t id[MASTERKEY_ID_LEN];
+    uint8_t check[MASTERKEY_CHECK_LEN];
+    uint8_t root[MASTERKEY_WRAPPED_LEN]; /* of the space "" */
+};
+_Static_assert(sizeof(struct vault_meta) == 1 + MASTERKEY_ID_LEN + MASTERKEY_CHECK_LEN + MASTERKEY_WRAPPED_LEN, "bytes alone");
+
+struct secrets {
+    struct masterkey master, next; /* next: what an interrupted rotation left beside it */
+    uint8_t root[RECORD_ROOT_LEN];
+};
+
+struct vault {
+    char *path, *next_path;
+    struct secrets *secret; /* secret memory */
+    bool have_master, have_next;
+    struct record_boot boot;
+    struct store_crypto crypto;
+};
+
+static const struct masterkey_label root_label = {.space = "", .purpose = MASTERKEY_STORE_ROOT};
+
+static enum err seal(void *arg, const uint8_t *topic, size_t topic_len, const uint8_t *aad, size_t aad_len, const uint8_t *plain,
+                     size_t len, uint8_t *out)
+{
+    struct vault *v = arg;
+    return record_seal(&v->boot, v->secret->root, topic, topic_len, aad, aad_len, plain, len, out);
+}
+
+static enum err open_record(void *arg, const uint8_t *topic, size_t topic_len, const uint8_t *aad, size_t aad_len,
+                            const uint8_t *sealed, size_t len, uint8_t *out)
+{
+    const struct vault *v = arg;
+    return record_open(v->secret->root, topic, topic_len, aad, aad_len, sealed, len, out);
+}
+
+/* False: error is filled. A file that is not there leaves *have false. */
+static bool load(const char *path, struct masterkey *key, bool *have, char *error, size_t error_len)
+{
+    enum err e = masterkey_load(path, key);
+    *have = e == ERR_OK;
+    if (e == ERR_OK || e == ERR_NOT_FOUND)
+        return true;
+    snprintf(error, error_len, "master key file %s: %s", path,
+             e == ERR_REFUSED   ? "group or others may read or write it; expected mode 0600"
+             : e == ERR_INVALID ? "it is not a master key file"
+                                : strerror(errno));
+    return false;
+}
+
+struct vault *vault_new(const struct conf *conf, char *error, size_t error_len)
+{
+    struct vault *v = calloc(1, sizeof *v);
+    snprintf(error, error_len, "out of memory");
+    if (!v)
+        return NULL;
+    bool named = conf->master_key_file != NULL;
+    const char *where = named ? conf->master_key_file : conf->store_dir;
+    size_t len = strlen(where) + sizeof "/master.key.new";
+    v->path = malloc(len);
+    v->next_path = malloc(len);
+    v->secret = secmem_alloc(sizeof *v->secret);
+    if (!v->path || !v->next_path || !v->secret)
+        goto failed;
+    snprintf(v->path, len, "%s%s", where, named ? "" : "/master.key");
+    snprintf(v->next_path, len, "%s.new", v->path);
+    if (!load(v->path, &v->secret->master, &v->have_master, error, error_len) ||
+        !load(v->next_path, &v->secret->next, &v->have_next, error, error_len))
+        goto failed;
+    record_boot_init(&v->boot);
+    v->crypto = (struct store_crypto){.arg = v, .overhead = RECORD_OVERHEAD, .seal = seal, .open = open_record};
+    return v;
+failed:
+    vault_free(v);
+    return NULL;
+}
+
+void vault_free(struct vault *v)
+{
+    if (!v)
+        return;
+    secmem_free(v->secret);
+    free(v->path);
+    free(v->next_path);
+    free(v);
+}
+
+const struct store_crypto *vault_crypto(struct vault *v)
+{
+    return &v->crypto;
+}
+
+static enum err write_meta(struct vault *v, const struct masterkey *k, struct store *s)
+{
+    struct vault_meta m = {.version = META_VERSION};
+    memcpy(m.id, k->id, sizeof m.id);
+    memcpy(m.check, k->check, sizeof m.check);
+    enum err e = masterkey_wrap(k, &root_label, v->secret->root, m.root);
+    return e == ERR_OK ? store_meta_put(s, META_NAME, &m, sizeof m) : e;
+}
+
+/* A store that was never used: its root, and the key file if there is none. The file is safe before anything is wrapped under it. */
+static enum err first_use(struct vault *v, struct store *s, char *error, size_t error_len)
+{
+    enum err e = ERR_OK;
+    if (!v->have_master) {
+        e = masterkey_create(v->path, &v->secret->master);
+        if (e != ERR_OK) {
+            snprintf(error, error_len, "master key file %s: cannot be made: %s", v->path, strerror(errno));
+            return e;
+        }
+        v->have_master = true;
+        log_notice("master key made: %s; keep a copy in a safe place, without it the store cannot be read", v->path);
+    }
+    random_bytes(v->secret->root, sizeof v->secret->root);
+    e = write_meta(v, &v->secret->master, s);
+    if (e != ERR_OK)
+        snprintf(error, error_len, "the store's root key cannot be written: %s", err_text(e));
+    return e;
+}
+
+/* After an interrupted rotation either file may be the one that fits. */
+static const struct masterkey *fitting(struct vault *v, const struct vault_meta *m)
+{
+    if (v->have_master && masterkey_is(&v->secret->master, m->id, m->check))
+        return &v->secret->master;
+    if (v->have_next && masterkey_is(&v->secret->next, m->id, m->check)) {
+        if (masterkey_replace(v->next_path, v->path) != ERR_OK)
+            log_warning("master key file %s fits the store, but cannot be renamed to %s: %s", v->next_path, v->path, strerror(errno));
+        v->secret->master = v->secret->next;
+        v->have_master = true;
+        v->have_next = false;
+        return &v->secret->master;
+    }
+    return NULL;
+}
+
+enum err vault_unlock(struct vault *v, struct store *s, char *error, size_t error_len)
+{
+    struct vault_meta m;
+    size_t len = sizeof m;
+    enum err e = store_meta_get(s, META_NAME, &m, &len);
+    if (e == ERR_NOT_FOUND)
+        return first_use(v, s, error, error_len);
+    if (e != ERR_OK || len != sizeof m || m.version != META_VERSION) {
+        snprintf(error, error_len, "the store's key record is not one that this version reads; nothing was changed");
+        return e != ERR_OK ? e : ERR_CORRUPT;
+    }
+    const struct masterkey *k = fitting(v, &m);
+    if (!k) {
+        snprintf(error, error_len, "master key file %s %s; put the right one there (key id %02x%02x%02x%02x…). Nothing was changed", v->path,
+                 v->have_master ? "belongs to another store" : "is missing, and the store needs it", m.id[0], m.id[1], m.id[2], m.id[3]);
+        return ERR_REFUSED;
+    }
+    e = masterkey_unwrap(k, &root_label, m.root, v->secret->root);
+    if (e != ERR_OK)
+        snprintf(error, error_len, "the store's root key does not open under the master key: the store is damaged; restore a backup");
+    return e;
+}
+
+enum err vault_rotate(struct vault *v, struct store *s, char *error, size_t error_len)
+{
+    unlink(v->next_path); /* of an interrupted rotation whose key the store never took: vault_unlock has looked */
+    enum err e = masterkey_create(v->next_path, &v->secret->next);
+    if (e != ERR_OK) {
+        snprintf(error, error_len, "%s: cannot be made: %s", v->next_path, strerror(errno));
+        return e;
+    }
+    e = write_meta(v, &v->secret->next, s);
+    if (e != ERR_OK) {
+        snprintf(error, error_len, "the store did not take the new key: %s; the old one stays", err_text(e));
+        return e;
+    }
+    e = masterkey_replace(v->next_path, v->path);
+    if (e != ERR_OK)
+        snprintf(error, error_len, "%s holds the new key, but cannot be renamed to %s: %s", v->next_path, v->path, strerror(errno));
+    return e;
+}

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* The keys behind the store: the master key (a file) and the root under which stored messages are sealed (in the store, wrapped).
+ * Opened by the main thread before loops and store run; immutable afterwards. */
+#ifndef BROKER_VAULT_H
+#define BROKER_VAULT_H
+
+#include "conf/conf.h"
+#include "store/store.h"
+
+struct vault;
+
+/* Loads the configured master key file, or the one beside it that an interrupted rotation left. A missing file is not an error yet:
+ * vault_unlock decides, when the store says whether it has been used before. NULL: error is filled. */
+struct vault *vault_new(const struct conf *conf, char *error, size_t error_len) MUST_CHECK;
+void vault_free(struct vault *v); /* wipes */
+
+/* For store_options.crypto; valid as long as v, usable after vault_unlock. */
+const struct store_crypto *vault_crypto(struct vault *v);
+
+/* Unwraps the store's root, or makes one (and the key file, if there is none) for a store that has none yet. A missing or wrong
+ * key file is ERR_REFUSED, and nothing was changed. */
+enum err vault_unlock(struct vault *v, struct store *s, char *error, size_t error_len) MUST_CHECK;
+
+/* sealmqd --rotate-master-key: a new master key, the root wrapped anew. No broker may be running on the store. Interrupted anywhere, the next
+ * start finds the key that fits. */
+enum err vault_rotate(struct vault *v, struct store *s, char *error, size_t error_len) MUST_CHECK;
+
+#endif
