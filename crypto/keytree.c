@@ -115,6 +115,14 @@ bool keytree_opens(const char *filter, size_t filter_len, const char *topic, siz
 	       below(base, path_of_topic(topic, topic_len), &rest) && (subtree || rest.none);
 }
 
+bool keytree_contains(const char *outer, size_t outer_len, const char *inner, size_t inner_len)
+{
+	struct path a, b, rest;
+	bool a_subtree, b_subtree;
+	return split_filter(outer, outer_len, &a, &a_subtree) && split_filter(inner, inner_len, &b, &b_subtree) && below(a, b, &rest) &&
+	       (a_subtree || (rest.none && !b_subtree));
+}
+
 enum err keytree_topic(const uint8_t root[static KEYTREE_KEY_LEN], const char *space, size_t space_len, const char *topic, size_t topic_len,
                        uint8_t out[static KEYTREE_KEY_LEN])
 {

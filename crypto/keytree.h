@@ -22,6 +22,9 @@ bool keytree_grantable(const char *filter, size_t filter_len);
 /* Whether a grant for filter opens the topic. */
 bool keytree_opens(const char *filter, size_t filter_len, const char *topic, size_t topic_len);
 
+/* Whether a grant for outer opens everything that one for inner does. */
+bool keytree_contains(const char *outer, size_t outer_len, const char *inner, size_t inner_len);
+
 /* topic(T), from the root of a space that covers T. ERR_REFUSED when it does not, ERR_INVALID for what is no topic. */
 enum err keytree_topic(const uint8_t root[static KEYTREE_KEY_LEN], const char *space, size_t space_len, const char *topic, size_t topic_len,
                        uint8_t out[static KEYTREE_KEY_LEN]) MUST_CHECK;

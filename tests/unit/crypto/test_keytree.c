@@ -98,6 +98,19 @@ START_TEST(a_grant_opens_its_subtree_and_nothing_else)
 }
 END_TEST
 
+START_TEST(filters_contain_each_other_as_their_keys_do)
+{
+	static const struct { const char *outer, *inner; bool contains; } in[] = {
+		{ "#", "#", true }, { "#", "a/#", true }, { "#", "/#", true }, { "a/#", "a/#", true }, { "a/#", "a", true }, { "a/#", "a/b/#", true },
+		{ "a/#", "#", false }, { "a", "a", true }, { "a", "a/#", false }, { "/#", "/a/#", true }, { "/#", "a/#", false }, { "a/b/#", "a/#", false },
+		{ "a/#", "ab/#", false }, { "a/#", "+", false }, { "+", "a", false },
+	};
+	for (size_t i = 0; i < sizeof in / sizeof in[0]; i++)
+		ck_assert_msg(keytree_contains(in[i].outer, strlen(in[i].outer), in[i].inner, strlen(in[i].inner)) == in[i].contains, "%s %s",
+			      in[i].outer, in[i].inner);
+}
+END_TEST
+
 START_TEST(every_way_to_a_topics_key_gives_the_same)
 {
 	static const char *const filters[] = { "#", "a/#", "a/b/#", "a/b//#", "a/b//c/#", "a/b//c" };
@@ -173,6 +186,7 @@ int main(void)
 	tcase_add_test(t, gcm_gives_the_known_answer);
 	tcase_add_test(t, the_second_implementation_derives_the_same_keys);
 	tcase_add_test(t, a_grant_opens_its_subtree_and_nothing_else);
+	tcase_add_test(t, filters_contain_each_other_as_their_keys_do);
 	tcase_add_test(t, every_way_to_a_topics_key_gives_the_same);
 	tcase_add_test(t, topics_that_look_alike_have_different_keys);
 	tcase_add_test(t, what_a_space_does_not_cover_is_refused);
