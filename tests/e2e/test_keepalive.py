@@ -20,7 +20,7 @@ def test_silence_ends_the_connection(connect, broker):
 
 
 def test_any_packet_keeps_it_alive(connect, name):
-    kinds = [p.pingreq(), p.publish(name, b"x"), p.ack(p.PUBREL, 1), p.subscribe(3, (name + "/none", 0))]
+    kinds = [p.pingreq(), p.publish(name, b"x"), p.ack(p.PUBREL, 1), p.unsubscribe(4, name + "/none"), p.subscribe(3, (name + "/none", 0))]
     clients = [(connect(str(i), keepalive=1), data) for i, data in enumerate(kinds)]
     for _ in range(4):
         time.sleep(0.6)

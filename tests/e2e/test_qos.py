@@ -47,10 +47,10 @@ def test_zero_length_payload(connect, name, qos):
 @pytest.mark.parametrize("qos", [0, 1, 2])
 @pytest.mark.parametrize("clean", [True, False], ids=["clean", "persistent"])
 def test_order_of_many(connect, name, qos, clean):
-    """500 messages of one publisher arrive in order, each once, whatever leaves in between."""
+    """Many messages of one publisher arrive in order, each once, whatever leaves in between."""
     sub, pub = connect("s", clean=clean), connect("p")
     sub.subscribe((name, qos))
-    n = 500
+    n = 100 if qos == 2 else 500
     for i in range(n):
         pub.send(p.publish(name, str(i), qos, pid=i + 1 if qos else None))
         if qos == 2 and i % WINDOW == WINDOW - 1:
@@ -102,8 +102,7 @@ def test_in_flight_window_holds_the_rest_back(connect, name, qos):
     first = [sub.wait_for(p.PUBLISH) for _ in range(WINDOW)]
     assert numbered(m.payload for m in first) == list(range(WINDOW))
     assert len({m.pid for m in first}) == WINDOW
-    sub.ping()
-    assert not sub.inbox
+    sub.expect_nothing()
     for i in range(10):
         sub.acknowledge(first[i])
         assert int(sub.wait_for(p.PUBLISH).payload) == WINDOW + i
@@ -244,19 +243,13 @@ def test_qos2_discarded_session_forgets_identifiers(connect, name):
 
 
 def test_pubrel_of_an_unknown_identifier_is_completed(connect, name):
-    """The first PUBCOMP may have been lost: PUBREL is always answered [MQTT-4.3.3-2]."""
+    """The first PUBCOMP may have been lost: PUBREL always gets one, or its sender would be stuck [MQTT-4.3.3-2]."""
     c = connect()
     c.send(p.ack(p.PUBREL, 4713))
     c.expect(p.PUBCOMP, 4713)
-    c.ping()
-
-
-@pytest.mark.parametrize("kind", [p.PUBACK, p.PUBREC, p.PUBCOMP])
-@pytest.mark.sealmqd_only("mosquitto logs it and goes on")
-def test_acknowledgement_of_what_is_not_in_flight_closes(connect, name, kind):
-    c = connect()
-    c.send(p.ack(kind, 4711))
-    c.expect_close()
+    c.subscribe((name, 1))
+    c.publish(name, b"still here", 1)
+    c.recv_publish(name, b"still here")
 
 
 def test_identifiers_of_both_directions_are_apart(connect, name):

@@ -141,7 +141,7 @@ def test_many_on_one_subscription(connect, name):
 
 def test_many_with_qos_1_pass_through_the_window(connect, name):
     pub, sub = connect("p"), connect("s")
-    n = 200
+    n = 60
     for i in range(n):
         pub.publish(f"{name}/{i}", str(i), 1, retain=True)
     sub.subscribe((name + "/#", 1))

@@ -37,9 +37,7 @@ def test_persistent_session_keeps_subscriptions_and_queues(connect, name, ending
     getattr(sub, ending)()
     if ending != "disconnect":                      # the broker may not have seen the end yet: what it sends meanwhile is repeated
         connect("s", clean=False).disconnect()
-    for i in range(50):
-        pub.publish(name + "/1", f"one {i}", 1)
-        pub.publish(name + "/2/x", f"two {i}", 2)
+    pub.publish_many([one for i in range(50) for one in ((name + "/1", f"one {i}", 1), (name + "/2/x", f"two {i}", 2))])
     pub.publish(name + "/0", b"zero")
     pub.publish(name + "/1", b"qos 0 to a qos 1 subscription")
     pub.disconnect()
@@ -58,11 +56,9 @@ def test_live_messages_queue_behind_the_old_ones(connect, name):
     sub, pub = connect("s", clean=False), connect("p")
     sub.subscribe((name, 1))
     sub.disconnect()
-    for i in range(100):
-        pub.publish(name, str(i), 1)
+    pub.publish_many([(name, str(i), 1) for i in range(100)])
     sub = connect("s", clean=False)
-    for i in range(100, 150):
-        pub.publish(name, str(i), 1)
+    pub.publish_many([(name, str(i), 1) for i in range(100, 150)])
     assert [int(x) for x in sub.recv_payloads(150)] == list(range(150))
 
 
@@ -94,9 +90,7 @@ def test_many_sessions_on_all_loops(connect, name):
         c = connect(str(i), clean=False)
         c.subscribe((f"{name}/{i}", 1))
         c.disconnect()
-    pub = connect("p")
-    for i in range(n):
-        pub.publish(f"{name}/{i}", str(i), 1)
+    connect("p").publish_many([(f"{name}/{i}", str(i), 1) for i in range(n)])
     for i in reversed(range(n)):
         c = connect(str(i), clean=False)
         assert c.connack.session_present
@@ -261,7 +255,7 @@ def test_mqtt_3_1_bridge_bit_is_not_a_level(connect, broker):
 # -- queue limit
 
 def test_queue_limit_ends_or_drops(start_broker, name):
-    """Past max_queued_messages an offline session may lose messages, never silently and never the broker's balance."""
+    """Past max_queued_messages an offline session is ended (queue_full end-session): its client is told, the log too."""
     broker = start_broker({"max_queued_messages": 10, "max_inflight_messages": 5})
     sub = broker.client(name, clean=False)
     sub.subscribe((name, 1))

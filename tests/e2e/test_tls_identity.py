@@ -13,19 +13,19 @@ STORES = (0,)
 REASONS = {
     "expired": r"expired",
     "not yet valid": r"not yet valid",
-    "unknown ca": r"unknown CA|issuer",
+    "unknown ca": r"unknown CA|not issued by a trusted CA",
     "eku": r"\bEKU\b|key usage",
-    "cn": r"\bCN\b|common name",
+    "cn": r"common name",
     "no certificate": r"no (client )?certificate",
     "plain text": r"plain ?text|not TLS",
-    "timeout": r"time[d]? ?out",
+    "timeout": r"time[d]? ?out|in time",
     "version": r"version",
 }
 
 GOOD = ["rsa", "no_eku", "v1", "utf8", "spaces", "printable", "ia5", "more_names", "long_cn"]
 BAD_CHAIN = ["expired", "expired_v1", "not_yet_valid", "other_ca", "other_ca_v1", "same_named_ca", "server_eku"]
 BAD_CN = ["cn_plus", "cn_hash", "cn_slash", "cn_nul", "cn_nul_last", "cn_control", "cn_newline", "cn_del", "cn_c1_control", "cn_invalid_utf8",
-          "cn_overlong_utf8", "cn_surrogate", "cn_bmp", "cn_teletex", "cn_empty", "cn_none", "cn_two", "cn_two_in_one_rdn", "no_subject"]
+          "cn_overlong_utf8", "cn_bmp", "cn_teletex", "cn_empty", "cn_none", "cn_two", "cn_two_in_one_rdn", "no_subject"]
 
 
 def assert_refused(broker, cert, version, client_id):
@@ -40,8 +40,9 @@ def assert_refused(broker, cert, version, client_id):
 
 def one_line(broker, mark, reason):
     """Exactly one line names the reason; it names the peer too."""
-    lines = broker.wait_log(REASONS[reason], mark)
-    with broker.client("after-" + reason.replace(" ", "-")):       # what came later than the refusal has been logged by now
+    broker.wait_log(REASONS[reason], mark)
+    with broker.client("fence"):                    # the log is written by a thread of its own: a second line would be there by now
+        broker.wait_log("'fence'.* connected", mark)
         lines = broker.wait_log(REASONS[reason], mark)
     assert len(lines) == 1, lines
     assert "127.0.0.1" in lines[0], lines

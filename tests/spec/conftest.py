@@ -5,4 +5,4 @@ import sys
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "e2e"))
 
 from lib.fixtures import *  # noqa: E402,F401,F403
-from lib.fixtures import _slot  # noqa: E402,F401
+from lib.fixtures import _no_test_hangs, _slot  # noqa: E402,F401

@@ -266,6 +266,21 @@ class RawClient:
             self.send(p.ack(p.PUBREL, pid))
             self.wait_for(p.PUBCOMP, pid)
 
+    def publish_many(self, messages):
+        """messages: (topic, payload, qos); sent without waiting for one another, 20 at a time, all acknowledged at the end."""
+        for start in range(0, len(messages), 20):
+            batch = [(t, payload, qos, self.pid() if qos else None) for t, payload, qos in messages[start:start + 20]]
+            self.send(b"".join(p.publish(t, payload, qos, pid=pid) for t, payload, qos, pid in batch))
+            for _, _, qos, pid in batch:
+                if qos == 1:
+                    self.wait_for(p.PUBACK, pid)
+                elif qos == 2:
+                    self.wait_for(p.PUBREC, pid)
+                    self.send(p.ack(p.PUBREL, pid))
+            for _, _, qos, pid in batch:
+                if qos == 2:
+                    self.wait_for(p.PUBCOMP, pid)
+
     def acknowledge(self, message):
         """Whatever this PUBLISH asks for, to the end."""
         if message.qos == 1:

@@ -4,6 +4,7 @@ A module's broker is shared by its tests, one per store delay in STORES (default
 LISTENER_OPTIONS of the module add to its configuration. Client ids and topics are the test's own (`name`), so tests do not meet.
 """
 import itertools
+import signal
 
 import pytest
 
@@ -111,3 +112,15 @@ def connect(broker, name):
     yield make
     for one in opened:
         one.drop()
+
+
+@pytest.fixture(autouse=True)
+def _no_test_hangs():
+    """A test that neither passes nor fails is failed."""
+    def late(*_):
+        raise AssertionError("the test hangs")
+    former = signal.signal(signal.SIGALRM, late)
+    signal.alarm(int(60 + 60 * env.SLOW))
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, former)

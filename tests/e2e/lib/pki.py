@@ -173,8 +173,7 @@ class Pki:
             "cn_del": (bad_cn("del", "a\x7fb"), "cn"),
             "cn_c1_control": (bad_cn("c1", "a\u0085b"), "cn"),
             "cn_invalid_utf8": (bad_cn("invalid", b"a\xff\xfe"), "cn"),
-            "cn_overlong_utf8": (bad_cn("overlong", b"a\xc0\xaf"), "cn"),
-            "cn_surrogate": (bad_cn("surrogate", b"a\xed\xa0\x80"), "cn"),
+            "cn_overlong_utf8": (bad_cn("overlong", b"a\xc0\xaf"), "cn"),         # surrogates: OpenSSL does not load them, see tests/unit
             "cn_bmp": (bad_cn("bmp", "device1", tag=BMP), "cn"),
             "cn_teletex": (bad_cn("teletex", "device1", tag=TELETEX), "cn"),
             "cn_empty": (bad_cn("empty", b""), "cn"),
