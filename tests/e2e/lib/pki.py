@@ -155,6 +155,7 @@ class Pki:
 
         def bad_cn(file, value, **options):
             return ca.issue(file, name(attribute(value, **options)))
+        # A CN of ill-formed UTF-8 is not here: OpenSSL does not load it. tests/unit/crypto has it.
         self.bad = {
             "expired": (ca.issue("expired", "expired", days=(-30, -1)), "expired"),
             "expired_v1": (ca.issue("expired-v1", "expired-v1", days=(-30, -1), version=1), "expired"),
@@ -172,14 +173,12 @@ class Pki:
             "cn_newline": (bad_cn("newline", "a\nb"), "cn"),
             "cn_del": (bad_cn("del", "a\x7fb"), "cn"),
             "cn_c1_control": (bad_cn("c1", "a\u0085b"), "cn"),
-            "cn_invalid_utf8": (bad_cn("invalid", b"a\xff\xfe"), "cn"),
-            "cn_overlong_utf8": (bad_cn("overlong", b"a\xc0\xaf"), "cn"),         # surrogates: OpenSSL does not load them, see tests/unit
             "cn_bmp": (bad_cn("bmp", "device1", tag=BMP), "cn"),
             "cn_teletex": (bad_cn("teletex", "device1", tag=TELETEX), "cn"),
             "cn_empty": (bad_cn("empty", b""), "cn"),
             "cn_none": (ca.issue("none", name(attribute("Example", "2.5.4.10"))), "cn"),
             "cn_two": (ca.issue("two", name(attribute("device1"), attribute("admin"))), "cn"),
-            "cn_two_in_one_rdn": (ca.issue("two-rdn", name([attribute("device1"), attribute("admin")])), "cn"),
+            "cn_two_in_one_rdn": (ca.issue("two-rdn", name([attribute("device1"), attribute("admin")])), "unreadable"),
             "no_subject": (ca.issue("no-subject", name()), "cn"),
         }
 
@@ -192,7 +191,7 @@ class Pki:
     def _impostor(self):
         """A CA with the name of ours and another key."""
         (self.dir / "impostor").mkdir()
-        return Authority(self.dir / "impostor", "Test CA")
+        return Authority(self.dir / "impostor", "Test CA", "rsa2048")
 
     def _by_hand(self, cn):
         """An RSA certificate without extensions, X.509 v1, made by the three commands that people use."""
