@@ -69,10 +69,11 @@ def config_text(options, listeners):
 
 
 class Broker:
-    """One process. `options` are added to DEFAULTS; `extra` are further listeners as config_text takes them."""
+    """One process. `options` are added to DEFAULTS; `extra` are further listeners as config_text takes them.
+    `prefix` (words before the program) and `environ` are for tools that look into it."""
 
-    def __init__(self, directory, pki, options=None, listener=None, extra=(), config=None, pass_fds=()):
-        self.dir, self.pki = pathlib.Path(directory), pki
+    def __init__(self, directory, pki, options=None, listener=None, extra=(), config=None, pass_fds=(), prefix=(), environ=None):
+        self.dir, self.pki, self._prefix, self._environ = pathlib.Path(directory), pki, prefix, environ or {}
         self.options = {**DEFAULTS, **(options or {})}
         self._ports = [Port()]
         self.port = self._ports[0].number
@@ -98,8 +99,8 @@ class Broker:
         program = env.MOSQUITTO_PROGRAM if env.MOSQUITTO else str(env.SEALMQD)
         assert os.access(program, os.X_OK), f"no broker at {program}: set SEALMQD, or BROKER=mosquitto"
         with open(self.log_path, "ab") as log:
-            self.process = subprocess.Popen([program, "-c", str(self.config_path), *program_args], stdin=subprocess.DEVNULL,
-                                            stdout=log, stderr=log, cwd=self.dir, env={**os.environ, "NOTIFY_SOCKET": str(notify_path)})
+            self.process = subprocess.Popen([*self._prefix, program, "-c", str(self.config_path), *program_args], stdin=subprocess.DEVNULL,
+                                            stdout=log, stderr=log, cwd=self.dir, env={**os.environ, "NOTIFY_SOCKET": str(notify_path), **self._environ})
         if wait:
             self.wait_ready()
         return self
