@@ -104,7 +104,7 @@ test: deps-test
 	$(Q)$(MAKE) --no-print-directory check
 # Every kind runs even when one before it failed.
 check: all $(TEST_PROGS) $(REPLAYS)
-	$(Q)rc=0; for t in unit corpus script-tests spec e2e; do $(MAKE) --no-print-directory $$t || rc=1; done; exit $$rc
+	$(Q)rc=0; for t in unit corpus script-tests spec e2e count; do $(MAKE) --no-print-directory $$t || rc=1; done; exit $$rc
 unit: $(TEST_PROGS)
 	$(Q)scripts/run-unit.sh $(MODE) $(TEST_PROGS)
 # What a fuzzer once found, again, without one.
@@ -117,6 +117,11 @@ spec e2e: $(PROG)
 	$(Q)scripts/run-pytest.sh $(MODE) tests/$@
 
 # Where npm's registry cannot be reached, the tests with MQTT.js fail and the others run.
+# Counts of calls, bytes and instructions: of a release build.
+.PHONY: count
+count: $(PROG) build/count.so
+	$(Q)scripts/run-pytest.sh $(MODE) tests/count
+
 build/node/.stamp: $(wildcard tests/e2e/node/package*.json)
 	$(call say,NPM,$(@D))
 	$(Q)rm -rf $(@D); mkdir -p $(@D); cp $^ $(@D); cd $(@D) && \
@@ -147,6 +152,18 @@ lint:
 layers:
 	$(Q)scripts/check-layers.sh
 
+# ---- benchmarks: bench/README.md. BENCH_ARGS is passed on (make bench BENCH_ARGS='--only p2p-q0-64').
+.PHONY: bench bench-quick bench-tools
+bench bench-quick:
+	$(Q)scripts/install-deps.sh build bench
+	$(Q)$(MAKE) --no-print-directory MODE=release all bench-tools
+	$(Q)/usr/bin/python3 bench/run.py $(if $(filter bench-quick,$@),--quick) $(BENCH_ARGS)
+bench-tools: build/mqload
+# The load generator: OpenSSL, and nothing of the broker's.
+build/mqload: bench/mqload.c
+	$(call say,LD,$@)
+	$(Q)mkdir -p $(@D); $(CC) -std=c11 -O2 -g $(WARN) -D_GNU_SOURCE -o $@ $< -lssl -lcrypto -lpthread
+
 # What counts allocations and system calls of a running program: bench/count/README.md. Without fortify: it defines libc's names.
 COUNT := $(wildcard bench/count/*.c)
 build/count.so: $(COUNT) $(wildcard bench/count/*.h)
@@ -166,6 +183,6 @@ install: all
 	sed 's|@PREFIX@|$(PREFIX)|g; s|@SYSCONFDIR@|$(SYSCONFDIR)|g' conf/sealmqd.service >"$$p/lib/systemd/system/sealmqd.service"
 
 clean:
-	$(Q)rm -rf build/release build/debug build/asan build/tsan build/fuzz build/lint build/sealmqd
+	$(Q)rm -rf build/release build/debug build/asan build/tsan build/fuzz build/lint build/sealmqd build/mqload
 
 -include $(OBJ:.o=.d) $(O)/broker/main.d $(TEST_PROGS:=.d) $(wildcard $(O)/tests/fuzz/*.d)

@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-3.0-or-later
-# install-deps.sh [build|run|test|lint|fuzz|wolfssl]... - install the Debian packages that these need and that are missing.
+# install-deps.sh [build|run|test|lint|fuzz|bench|wolfssl]... - install the Debian packages that these need and that are missing.
 # With nothing missing it changes nothing and asks for no rights. Default: build.
 set -eu
 
@@ -9,8 +9,9 @@ build_packages="gcc libc6-dev make pkg-config openssl libev-dev uthash-dev liblm
  autoconf automake libtool dpkg-dev patch xz-utils ca-certificates debian-archive-keyring"
 run_packages="mosquitto-clients" # for the lines that \`make run\` prints to paste
 test_packages="check libsubunit-dev mosquitto mosquitto-clients libpaho-mqtt-dev python3 python3-pytest python3-paho-mqtt
- python3-cryptography python3-cbor2 procps util-linux"
+ python3-cryptography python3-cbor2 procps util-linux valgrind"
 fuzz_packages="clang libclang-rt-dev"
+bench_packages="libssl-dev mosquitto python3"
 lint_packages="clang-tidy cppcheck shellcheck"
 wolfssl_packages="libwolfssl-dev" # only where the source package cannot be had
 
@@ -28,9 +29,10 @@ for kind in "$@"; do
         ;;
     lint) want="$want $lint_packages" ;;
     fuzz) want="$want $fuzz_packages" ;;
+    bench) want="$want $bench_packages" ;;
     wolfssl) want="$want $wolfssl_packages" ;;
     *)
-        echo "usage: install-deps.sh [build|run|test|lint|fuzz|wolfssl]..." >&2
+        echo "usage: install-deps.sh [build|run|test|lint|fuzz|bench|wolfssl]..." >&2
         exit 2
         ;;
     esac
