@@ -443,6 +443,8 @@ struct store *store_open(const struct store_options *o, char *error, size_t erro
 		return NULL;
 	}
 	s->options = *o;
+	if (!s->options.fault)
+		s->options.fault = store_fault_from_env();
 	s->backend = o->memory ? &store_memory : &store_lmdb;
 	snprintf(error, error_len, "out of memory");
 	enum err rc = store_init(s);

@@ -64,6 +64,9 @@ struct store {
 	atomic_uint_fast64_t batch_since_us; /* no op of the batch being worked on is older; 0: no batch */
 };
 
+typedef void (*store_fault_fn)(void *arg, enum store_fault where, const struct store_op *batch);
+store_fault_fn store_fault_from_env(void); /* fault.c; NULL in release builds */
+
 /* A counter of the above; any thread. */
 static inline void store_count(atomic_uint_fast64_t *counter, uint64_t n)
 {

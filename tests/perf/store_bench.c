@@ -2,9 +2,12 @@
 /* What the store alone does per second: publishers with one message in flight each, every message to one persistent session, which
  * acknowledges it at once, as the broker would submit it.
  *
- *   store_bench [-w publishers] [-l payload bytes] [-s sessions] [-t seconds] [-y extra fdatasync µs] [-d strict|relaxed|off] [-k] [-q] DIR
+ *   store_bench [-w publishers] [-l payload bytes] [-s sessions] [-t seconds] [-y extra fdatasync µs] [-d strict|relaxed|off] [-c] [-k] [-q] [-n messages] [-R] DIR
+ *      -c  no encryption (otherwise a stand-in of about its cost)
  *      -k  sessions stay away: queues grow, nothing is acknowledged
- *      -q  QoS 2: packet identifier remembered and released, PUBREC and PUBCOMP of the receiver */
+ *      -q  QoS 2: packet identifier remembered and released, PUBREC and PUBCOMP of the receiver
+ *      -n  stops after so many messages (with -k: to fill a store)
+ *      -R  instead: opens a filled store, reads every queue page by page; start time, memory, messages per second */
 #include "tests/crash/powercut.h"
 
 #include "base/clock.h"
@@ -119,6 +122,84 @@ static int by_value(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
+/* ---- -R */
+
+static store_session numbers[100000];
+static size_t n_numbers;
+
+static enum err note_session(void *arg, store_session number, const char *id, size_t id_len, const char *cn, size_t cn_len, uint64_t expiry_s,
+    uint64_t away_ms)
+{
+	(void)arg, (void)id, (void)id_len, (void)cn, (void)cn_len, (void)expiry_s, (void)away_ms;
+	if (n_numbers < sizeof numbers / sizeof *numbers)
+		numbers[n_numbers++] = number;
+	return ERR_OK;
+}
+
+/* Of this process, in kB; -1: not known. */
+static long anonymous_kb(void)
+{
+	char line[256];
+	long kb = -1;
+	FILE *f = fopen("/proc/self/status", "r");
+	while (f && fgets(line, sizeof line, f))
+		if (sscanf(line, "RssAnon: %ld", &kb) == 1)
+			break;
+	if (f)
+		fclose(f);
+	return kb;
+}
+
+static void page_done(struct store_op *op, void *owner)
+{
+	(void)op;
+	((struct bench *)owner)->done++;
+}
+
+static uint64_t read_queue(struct bench *b, store_session number)
+{
+	uint64_t n = 0, after = 0;
+	for (bool end = false; !end;) {
+		struct store_op op = { .reply = &b->inbox, .done = page_done, .verb = STORE_PAGE, .u.page = { .session = number, .after = after,
+			.max_entries = 100, .max_bytes = 1u << 20 } };
+		uint64_t want = b->done + 1;
+		store_submit(b->store, &op);
+		while (mailbox_run(&b->inbox, b), b->done < want)
+			sem_wait(&b->woken);
+		for (uint32_t i = 0; i < op.u.page.n_entries; i++) {
+			after = op.u.page.entries[i].record;
+			msg_unref(op.u.page.entries[i].msg);
+		}
+		n += op.u.page.n_entries;
+		end = op.u.page.end;
+		pool_free(op.u.page.entries);
+	}
+	return n;
+}
+
+static int read_all(struct bench *b, const struct store_options *o)
+{
+	char error[256];
+	struct store_loader loader = { .session = note_session };
+	uint64_t start = clock_mono_us(), n = 0;
+	long before = anonymous_kb();
+	b->store = store_open(o, error, sizeof error);
+	if (!b->store || store_load(b->store, &loader, b) != ERR_OK || store_start(b->store) != ERR_OK) {
+		fprintf(stderr, "%s\n", error);
+		return 1;
+	}
+	uint64_t opened = clock_mono_us();
+	long after = anonymous_kb();
+	for (size_t i = 0; i < n_numbers; i++)
+		n += read_queue(b, numbers[i]);
+	uint64_t took = clock_mono_us() - opened;
+	printf("start %.3f s, RssAnon %ld kB more; %llu messages of %zu sessions read: %.0f msg/s, RssAnon %ld kB more\n", (double)(opened - start) / 1e6,
+	    after - before, (unsigned long long)n, n_numbers, (double)n * 1e6 / (double)took, anonymous_kb() - before);
+	store_stop(b->store);
+	store_close(b->store);
+	return 0;
+}
+
 static void turn(struct bench *b)
 {
 	if (mailbox_run(&b->inbox, b) == 0)
@@ -129,10 +210,12 @@ int main(int argc, char **argv)
 {
 	static struct bench b;
 	unsigned publishers = 1000, sessions = 100, seconds = 3;
+	uint64_t limit = UINT64_MAX;
+	bool reading = false;
 	struct store_options o = { .max_size = UINT64_C(8) << 30, .crypto = &toy_crypto };
 	siphash_init();
 	b.payload = 100;
-	for (int c; (c = getopt(argc, argv, "w:l:s:t:y:d:kq")) != -1;) {
+	for (int c; (c = getopt(argc, argv, "w:l:s:t:y:d:kqn:Rc")) != -1;) {
 		if (c == 'w')
 			publishers = (unsigned)atoi(optarg);
 		else if (c == 'l')
@@ -149,6 +232,12 @@ int main(int argc, char **argv)
 			b.keep = true;
 		else if (c == 'q')
 			b.qos2 = true;
+		else if (c == 'n')
+			limit = strtoull(optarg, NULL, 10);
+		else if (c == 'c')
+			o.crypto = NULL;
+		else if (c == 'R')
+			reading = true;
 		else
 			return 2;
 	}
@@ -158,6 +247,8 @@ int main(int argc, char **argv)
 	o.dir = argv[optind];
 	sem_init(&b.woken, 0, 0);
 	mailbox_init(&b.inbox, wake, &b);
+	if (reading)
+		return read_all(&b, &o);
 	b.samples = malloc(SAMPLES_MAX * sizeof *b.samples);
 	b.store = store_open(&o, error, sizeof error);
 	if (!b.samples || !b.store || store_start(b.store) != ERR_OK) {
@@ -176,7 +267,7 @@ int main(int argc, char **argv)
 		p[i].packet = (uint16_t)(i / sessions + 1);
 		publish(&b, &p[i]);
 	}
-	while (clock_mono_us() - start < seconds * UINT64_C(1000000))
+	while (clock_mono_us() - start < seconds * UINT64_C(1000000) && b.done < limit)
 		turn(&b);
 	b.stop = true;
 	uint64_t done = b.done, took = clock_mono_us() - start;

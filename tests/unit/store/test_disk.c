@@ -5,6 +5,7 @@
 #include "tests/unit/store/toy.h"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -637,6 +638,35 @@ START_TEST(a_backup_of_a_running_store_opens)
 }
 END_TEST
 
+#ifdef NDEBUG
+#define KILLED_BY 0
+#else
+#define KILLED_BY SIGKILL
+#endif
+
+START_TEST(a_kill_point_of_the_environment_works_except_in_release_builds)
+{
+	struct store_options o = disk_options(dir_fresh("kill"));
+	struct rig r;
+	int status;
+	pid_t pid = fork();
+	if (pid == 0) {
+		setenv("SEALMQ_STORE_KILL", "after-commit,publish,2", 1);
+		rig_start(&r, &o);
+		store_session a = new_session(&r);
+		do_publish(&r, a, "one", NULL);
+		do_publish(&r, a, "two", NULL);
+		rig_end(&r);
+		_exit(0);
+	}
+	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+	ck_assert_int_eq(WIFSIGNALED(status) ? WTERMSIG(status) : 0, KILLED_BY);
+	rig_start(&r, &o); /* the second was committed all the same */
+	ck_assert_uint_eq(queue_length(&r, 1), 2);
+	rig_end(&r);
+}
+END_TEST
+
 /* ---- ending, quotas over a restart, space */
 
 START_TEST(a_long_queue_goes_piece_by_piece_also_over_a_restart)
@@ -796,6 +826,7 @@ int main(int argc, char **argv)
 	tcase_add_test(t, any_page_overwritten_is_found);
 	tcase_add_test(t, flipped_bits_never_end_the_process);
 	tcase_add_test(t, small_values_are_kept);
+	tcase_add_test(t, a_kill_point_of_the_environment_works_except_in_release_builds);
 	tcase_add_test(t, a_backup_of_a_running_store_opens);
 	tcase_add_test(t, a_long_queue_goes_piece_by_piece_also_over_a_restart);
 	tcase_add_test(t, a_session_over_its_quota_is_gone_after_a_crash);
