@@ -172,14 +172,14 @@ static char *read_file(const struct failure *f, const char *key, const char *pat
 }
 
 /* Revocation is checked for every certificate of the chain; a CA without a current list fails closed. */
-static bool load_revocation(WOLFSSL_CTX *w, const struct tls_options *o, const struct failure *f)
+static bool load_revocation(WOLFSSL_CERT_MANAGER *m, const char *crlfile, const struct failure *f)
 {
 	static const char begin[] = "-----BEGIN X509 CRL-----", end[] = "-----END X509 CRL-----";
-	if (!o->crlfile)
+	if (!crlfile)
 		return true;
-	if (wolfSSL_CTX_EnableCRL(w, WOLFSSL_CRL_CHECKALL) != WOLFSSL_SUCCESS)
+	if (wolfSSL_CertManagerEnableCRL(m, WOLFSSL_CRL_CHECKALL) != WOLFSSL_SUCCESS)
 		return fail(f, "crlfile: revocation is not available");
-	char *text = read_file(f, "crlfile", o->crlfile);
+	char *text = read_file(f, "crlfile", crlfile);
 	if (!text)
 		return false;
 	int rc = WOLFSSL_SUCCESS, lists = 0;
@@ -188,15 +188,26 @@ static bool load_revocation(WOLFSSL_CTX *w, const struct tls_options *o, const s
 		if (!stop)
 			break;
 		stop += sizeof end - 1;
-		rc = wolfSSL_CTX_LoadCRLBuffer(w, (const unsigned char *)p, stop - p, WOLFSSL_FILETYPE_PEM);
+		rc = wolfSSL_CertManagerLoadCRLBuffer(m, (const unsigned char *)p, stop - p, WOLFSSL_FILETYPE_PEM);
 		p = stop;
 	}
 	free(text);
 	if (rc == ASN_CRL_NO_SIGNER_E)
-		return fail(f, "crlfile %s: list %d is signed by an authority that is not in cafile", o->crlfile, lists);
+		return fail(f, "crlfile %s: list %d is signed by an authority that is not in cafile", crlfile, lists);
 	if (rc != WOLFSSL_SUCCESS)
-		return fail_wolf(f, "crlfile", o->crlfile, rc);
-	return lists > 0 || fail(f, "crlfile %s: holds no PEM revocation list", o->crlfile);
+		return fail_wolf(f, "crlfile", crlfile, rc);
+	return lists > 0 || fail(f, "crlfile %s: holds no PEM revocation list", crlfile);
+}
+
+bool tls_load_authorities(WOLFSSL_CERT_MANAGER *m, const char *cafile, const char *crlfile, char *error, size_t error_len)
+{
+	const struct failure f = { error, error_len };
+	if (!readable(&f, "cafile", cafile))
+		return false;
+	int rc = wolfSSL_CertManagerLoadCA(m, cafile, NULL);
+	if (rc != WOLFSSL_SUCCESS)
+		return fail_wolf(&f, "cafile", cafile, rc);
+	return load_revocation(m, crlfile, &f);
 }
 
 /* A resumed session has no peer certificate and escapes revocation: neither tickets nor a cache. */
@@ -235,7 +246,7 @@ static bool set_up(WOLFSSL_CTX *w, const struct tls_options *o, const struct fai
 	if (!disable_tickets(w) || wolfSSL_CTX_mutual_auth(w, 1) != 0 || wolfSSL_CTX_SetMinRsaKey_Sz(w, RSA_BITS_MIN) != WOLFSSL_SUCCESS ||
 	    wolfSSL_CTX_SetMinEccKey_Sz(w, ECC_BITS_MIN) != WOLFSSL_SUCCESS)
 		return fail(f, "wolfSSL lacks a needed setting");
-	return set_protocol(w, o, f) && load_trust(w, o, f) && load_own(w, o, f) && load_revocation(w, o, f);
+	return set_protocol(w, o, f) && load_trust(w, o, f) && load_own(w, o, f) && load_revocation(wolfSSL_CTX_GetCertManager(w), o->crlfile, f);
 }
 
 struct tls_ctx *tls_ctx_new(const struct tls_options *o, char *error, size_t error_len)

@@ -23,6 +23,9 @@ const char *tls_alert_text(int description);
 /* The usual name of a suite that wolfSSL calls wolf_name; "" for NULL. */
 const char *tls_suite_name(const char *wolf_name);
 
+/* Loads PEM files into a certificate manager; on failure error says which and why. */
+bool tls_load_authorities(WOLFSSL_CERT_MANAGER *m, const char *cafile, const char *crlfile, char *error, size_t error_len);
+
 /* tls_conn.c: what the context is given to call. */
 int tls_conn_recv(WOLFSSL *ssl, char *buf, int size, void *arg);
 int tls_conn_send(WOLFSSL *ssl, char *buf, int size, void *arg);

@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* Whether a certificate that did not come by TLS (a sender's, an issuer's) is to be trusted now: issued by a known authority, valid, not
+ * revoked. */
+#ifndef CRYPTO_TRUST_H
+#define CRYPTO_TRUST_H
+
+#include "base/err.h"
+#include "crypto/cert.h"
+#include "crypto/tls.h"
+
+struct trust; /* immutable after trust_new; any thread */
+
+/* Authorities and revocation lists (NULL: revocation is not checked) from PEM files, as tls_options has them. NULL on failure, and
+ * error says which file and why. */
+struct trust *trust_new(const char *cafile, const char *crlfile, char *error, size_t error_len) MUST_CHECK;
+void trust_free(struct trust *t); /* NULL is fine */
+
+/* TLS_CAUSE_NONE: trusted. Otherwise why not (tls_cause_text); a revoked certificate of X.509 v1 or v3 is TLS_CAUSE_REVOKED. */
+enum tls_cause trust_check(struct trust *t, const struct cert *c);
+
+#endif
