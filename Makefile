@@ -44,7 +44,7 @@ ALL_CFLAGS := $(MACHINE_FLAGS) $(WARN) -D_GNU_SOURCE -I. -isystem $(WOLFSSL_PREF
 ALL_LDFLAGS := -pie -Wl,-z,relro,-z,now,-z,noexecstack -Wl,--as-needed $(LDFLAGS)
 LIBS := -L$(WOLFSSL_PREFIX)/lib -lwolfssl -lev -llmdb -lcjson -lpthread -lm $(LDLIBS)
 
-.PHONY: all compile run test unit corpus script-tests spec e2e check asan tsan fuzz lint layers install clean deps-run deps-test FORCE
+.PHONY: all compile run test unit corpus interop script-tests spec e2e check asan tsan fuzz lint layers install clean deps-run deps-test FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:
 all: $(LIB) $(PROG) $(if $(PROG),link)
@@ -104,12 +104,15 @@ test: deps-test
 	$(Q)$(MAKE) --no-print-directory check
 # Every kind runs even when one before it failed.
 check: all $(TEST_PROGS) $(REPLAYS)
-	$(Q)rc=0; for t in unit corpus script-tests spec e2e count; do $(MAKE) --no-print-directory $$t || rc=1; done; exit $$rc
+	$(Q)rc=0; for t in unit corpus interop script-tests spec e2e count; do $(MAKE) --no-print-directory $$t || rc=1; done; exit $$rc
 unit: $(TEST_PROGS)
 	$(Q)scripts/run-unit.sh $(MODE) $(TEST_PROGS)
 # What a fuzzer once found, again, without one.
 corpus: $(REPLAYS)
 	$(Q)rc=0; for f in $(FUZZ); do scripts/run-replay.sh $(MODE) $$f || rc=1; done; exit $$rc
+# A second implementation of the formats.
+interop:
+	$(Q)scripts/run-pytest.sh $(MODE) tests/interop
 script-tests:
 	$(Q)scripts/run-pytest.sh $(MODE) tests/scripts
 e2e: $(if $(wildcard tests/e2e/node/package.json),build/node/.stamp)

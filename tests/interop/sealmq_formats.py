@@ -240,3 +240,186 @@ def open_sealed(part, topic_key_, topic):
     key = content_key(topic_key_, topic, part["kid"], part["stream"], part["sender"])
     aad = cbor2.dumps(["Encrypt0", part["protected"], external_aad(topic, part["signature"] is not None)])
     return aead_open(key, bytes(4) + part["seq"].to_bytes(8, "big"), part["ciphertext"], aad)
+
+
+# ---- section 3: envelopes
+
+def oid(text):
+    first, second, *rest = (int(x) for x in text.split("."))
+    out = [first * 40 + second]
+    for n in rest:
+        digits = [n & 127]
+        while n := n >> 7:
+            digits.insert(0, n & 127 | 128)
+        out += digits
+    return bytes(out)
+
+
+DATA, SIGNED, AUTH_ENVELOPED = oid("1.2.840.113549.1.7.1"), oid("1.2.840.113549.1.7.2"), oid("1.2.840.113549.1.9.16.1.23")
+SHA256, OAEP, MGF1 = oid("2.16.840.1.101.3.4.2.1"), oid("1.2.840.113549.1.1.7"), oid("1.2.840.113549.1.1.8")
+AES256_GCM, ECDSA_SHA256 = oid("2.16.840.1.101.3.4.1.46"), oid("1.2.840.10045.4.3.2")
+RSA, RSA_SHA256 = oid("1.2.840.113549.1.1.1"), oid("1.2.840.113549.1.1.11")
+CONTENT_TYPE, MESSAGE_DIGEST = oid("1.2.840.113549.1.9.3"), oid("1.2.840.113549.1.9.4")
+
+
+class Der:
+    """Reads strict DER: the shortest lengths, no indefinite ones."""
+
+    def __init__(self, data):
+        self.data = data
+
+    def take(self, tag):
+        need(len(self.data) >= 2 and self.data[0] == tag, f"expected tag {tag:#x}")
+        n, at = self.data[1], 2
+        if n >= 0x80:
+            size = n & 0x7f
+            need(1 <= size <= 3 and len(self.data) >= 2 + size, "length")
+            n, at = int.from_bytes(self.data[2:2 + size], "big"), 2 + size
+            need(n >= 0x80 and n >> 8 * (size - 1), "length is not in its shortest form")
+        need(len(self.data) >= at + n, "cut off")
+        content, self.whole, self.data = self.data[at:at + n], self.data[:at + n], self.data[at + n:]
+        return content
+
+    def inside(self, tag):
+        return Der(self.take(tag))
+
+    def version(self):
+        value = self.take(0x02)
+        need(len(value) == 1, "version")
+        return value[0]
+
+    def next_is(self, tag):
+        return self.data[:1] == bytes([tag])
+
+    def end(self):
+        need(not self.data, "trailing bytes")
+
+
+def take_algorithm(d):
+    alg = d.inside(0x30)
+    name = alg.take(0x06)
+    if alg.data:
+        need(alg.take(0x05) == b"", "parameters")
+    alg.end()
+    return name
+
+
+def content_info(data, kind):
+    outer = Der(data)
+    info = outer.inside(0x30)
+    outer.end()
+    need(info.take(0x06) == kind, "content type")
+    wrapper = info.inside(0xa0)
+    info.end()
+    body = wrapper.inside(0x30)
+    wrapper.end()
+    return body
+
+
+def take_name(d, version, by_issuer, by_ski):
+    need(version in (by_issuer, by_ski), "version")
+    if version == by_ski:
+        return {"ski": d.take(0x80)}
+    pair = d.inside(0x30)
+    pair.take(0x30)
+    name = {"issuer": pair.whole, "serial": pair.take(0x02)}
+    pair.end()
+    return name
+
+
+def names(name, cert):
+    from cryptography import x509
+    if "ski" in name:
+        return name["ski"] == cert.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value.digest
+    return name["issuer"] == cert.issuer.public_bytes() and int.from_bytes(name["serial"], "big") == cert.serial_number
+
+
+def open_envelope(data, issuer, recipient, recipient_key):
+    """The content of an envelope for recipient (certificate and key), signed by the certificate issuer."""
+    from cryptography.hazmat.primitives.serialization import Encoding
+    body = content_info(data, SIGNED)
+    version = body.version()
+    digests = body.inside(0x31)
+    need(take_algorithm(digests) == SHA256, "digest")
+    digests.end()
+    encap = body.inside(0x30)
+    need(encap.take(0x06) == DATA, "signed content type")
+    wrapper = encap.inside(0xa0)
+    encap.end()
+    inner = wrapper.take(0x04)
+    wrapper.end()
+    if body.next_is(0xa0):
+        need(body.take(0xa0) == issuer.public_bytes(Encoding.DER), "certificate sent along")
+    signers = body.inside(0x31)
+    body.end()
+    signer = signers.inside(0x30)
+    signers.end()
+    signer_version = signer.version()
+    name = take_name(signer, signer_version, 1, 3)
+    need(version == signer_version and names(name, issuer), "signed by somebody else")
+    need(take_algorithm(signer) == SHA256, "digest")
+    signed = inner
+    if signer.next_is(0xa0):
+        attrs = signer.take(0xa0)
+        signed = b"\x31" + signer.whole[1:]
+        attrs, seen, last = Der(attrs), {}, b""
+        while attrs.data:
+            attr = attrs.inside(0x30)
+            need(last < attrs.whole, "attributes are not in order")
+            last, kind = attrs.whole, attr.take(0x06)
+            need(kind not in seen, "repeated attribute")
+            seen[kind] = attr.take(0x31)
+            attr.end()
+        need(seen.get(CONTENT_TYPE) == b"\x06" + bytes([len(DATA)]) + DATA, "content type attribute")
+        need(seen.get(MESSAGE_DIGEST) == b"\x04\x20" + hashlib.sha256(inner).digest(), "message digest attribute")
+    alg, signature = take_algorithm(signer), signer.take(0x04)
+    signer.end()
+    key = issuer.public_key()
+    try:
+        if isinstance(key, rsa.RSAPublicKey):
+            need(alg in (RSA, RSA_SHA256), "signature algorithm")
+            key.verify(signature, signed, padding.PKCS1v15(), hashes.SHA256())
+        else:
+            need(alg == ECDSA_SHA256, "signature algorithm")
+            key.verify(signature, signed, ec.ECDSA(hashes.SHA256()))
+    except InvalidSignature:
+        raise Refused("signature") from None
+    return open_inner(inner, recipient, recipient_key)
+
+
+def open_inner(data, recipient, recipient_key):
+    body = content_info(data, AUTH_ENVELOPED)
+    need(body.take(0x02) == b"\0", "version")
+    recipients = body.inside(0x31)
+    info = recipients.inside(0x30)
+    recipients.end()
+    need(names(take_name(info, info.version(), 0, 2), recipient), "for somebody else")
+    alg = info.inside(0x30)
+    need(alg.take(0x06) == OAEP, "key transport")
+    params = alg.inside(0x30)
+    need(take_algorithm(params.inside(0xa0)) == SHA256, "OAEP hash")
+    mgf = params.inside(0xa1).inside(0x30)
+    need(mgf.take(0x06) == MGF1 and take_algorithm(mgf) == SHA256, "MGF")
+    params.end()
+    wrapped = info.take(0x04)
+    info.end()
+    content = body.inside(0x30)
+    need(content.take(0x06) == DATA, "content type")
+    cipher = content.inside(0x30)
+    need(cipher.take(0x06) == AES256_GCM, "cipher")
+    gcm = cipher.inside(0x30)
+    nonce = gcm.take(0x04)
+    need(len(nonce) == 12 and gcm.take(0x02) == b"\x10", "nonce or tag length")
+    gcm.end()
+    sealed = content.take(0x80)
+    content.end()
+    tag = body.take(0x04)
+    need(len(tag) == 16, "tag")
+    body.end()
+    oaep = padding.OAEP(mgf=padding.MGF1(hashes.SHA256()), algorithm=hashes.SHA256(), label=None)
+    try:
+        key = recipient_key.decrypt(wrapped, oaep)
+    except ValueError:
+        raise Refused("wrapped key") from None
+    need(len(key) == 32, "wrapped key")
+    return aead_open(key, nonce, sealed + tag, None)
