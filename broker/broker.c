@@ -168,15 +168,36 @@ static enum err open_store(struct broker *b, char *error, size_t error_len)
 
 /* ---- what the store brings back ---- */
 
-struct restoring {
-    struct broker *b;
-    struct session *s;
-    store_session number; /* of s */
+struct numbered { /* by the store's number, while restoring */
+    UT_hash_handle hh;
+    store_session number;
+    struct session *session;
 };
 
-static struct session *restored_session(struct restoring *r, store_session number)
+struct restoring {
+    struct broker *b;
+    struct numbered *by_number;
+};
+
+static struct session *restored_session(const struct restoring *r, store_session number)
 {
-    return r->s && r->number == number ? r->s : NULL;
+    struct numbered *n;
+    HASH_FIND(hh, r->by_number, &number, sizeof number, n);
+    return n ? n->session : NULL;
+}
+
+static enum err remember(struct restoring *r, store_session number, struct session *s)
+{
+    struct numbered *n = calloc(1, sizeof *n);
+    if (!n)
+        return ERR_NOMEM;
+    n->number = number;
+    n->session = s;
+    HASH_ADD(hh, r->by_number, number, sizeof number, n);
+    if (n->hh.tbl)
+        return ERR_OK;
+    free(n);
+    return ERR_NOMEM;
 }
 
 static enum err restore_session(void *arg, store_session number, const char *client_id, size_t client_id_len, const char *cn,
@@ -185,16 +206,15 @@ static enum err restore_session(void *arg, store_session number, const char *cli
     struct restoring *r = arg;
     struct loop *l = r->b->loops[broker_loop_of(r->b, client_id, client_id_len)];
     struct identity *id = identity_new(cn, cn_len);
-    r->s = id ? sessions_add(l->sessions, client_id, client_id_len, id, number) : NULL;
-    r->number = number;
+    struct session *s = id ? sessions_add(l->sessions, client_id, client_id_len, id, number) : NULL;
     identity_unref(id);
-    if (!r->s)
+    if (!s)
         return ERR_NOMEM;
     STATS_SUB(l, persistent_away, 1); /* sessions_age counts it */
-    r->s->cursor = true;
-    r->s->expiry_s = expiry_s;
-    sessions_age(r->s, away_since_ms ? away_since_ms : l->wall_ms);
-    return ERR_OK;
+    s->cursor = true;
+    s->expiry_s = expiry_s;
+    sessions_age(s, away_since_ms ? away_since_ms : l->wall_ms);
+    return remember(r, number, s);
 }
 
 static enum err restore_subscription(void *arg, store_session number, const uint8_t *filter, size_t len, uint8_t options,
@@ -233,7 +253,14 @@ static enum err restore(struct broker *b)
     static const struct store_loader loader = {restore_session, restore_subscription, restore_received, restore_retained,
                                                restore_will};
     struct restoring r = {.b = b};
-    return store_load(b->store, &loader, &r);
+    enum err e = store_load(b->store, &loader, &r);
+    struct numbered *n, *next;
+    HASH_ITER(hh, r.by_number, n, next)
+    {
+        HASH_DELETE(hh, r.by_number, n);
+        free(n);
+    }
+    return e;
 }
 
 /* ---- life ---- */
