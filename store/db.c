@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <sys/file.h>
+#include <time.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -41,6 +42,9 @@ enum err db_err(int rc)
 
 /* ---- opening */
 
+#define LOCK_WAIT_MS 1000u
+#define LOCK_STEP_MS 20u
+
 int db_lock(const char *dir, bool create, char *error, size_t error_len)
 {
 	if (create && mkdir(dir, 0700) != 0 && errno != EEXIST) {
@@ -52,9 +56,17 @@ int db_lock(const char *dir, bool create, char *error, size_t error_len)
 		snprintf(error, error_len, "%s: %s", dir, strerror(errno));
 		return -1;
 	}
-	/* On the directory itself: no lock file to lose or to restore from a backup. */
-	if (flock(fd, LOCK_EX | LOCK_NB) == 0)
-		return fd;
+	/* On the directory itself: no lock file to lose or to restore from a backup. A broker that was just killed may take a moment to
+	 * be gone. */
+	for (unsigned waited_ms = 0; waited_ms <= LOCK_WAIT_MS; waited_ms += LOCK_STEP_MS) {
+		struct timespec step = { .tv_nsec = (long)LOCK_STEP_MS * 1000000 };
+		if (flock(fd, LOCK_EX | LOCK_NB) == 0)
+			return fd;
+		if (errno != EWOULDBLOCK)
+			break;
+		nanosleep(&step, NULL);
+		errno = EWOULDBLOCK;
+	}
 	snprintf(error, error_len, errno == EWOULDBLOCK ? "%s: in use by another sealmqd; stop it, or set another persistence_location"
 	    : "%s: cannot lock the directory", dir);
 	close(fd);
