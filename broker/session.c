@@ -477,7 +477,7 @@ static void on_released(struct store_op *op, void *owner)
     struct entry *e = s ? find_inflight(s, d->packet_id) : NULL;
     if (e && e->state == ENTRY_RELEASING && op->result == ERR_OK) {
         e->state = ENTRY_RELEASED;
-        if (s->conn)
+        if (s->conn && s->conn->state == CONN_UP) /* else session_resume sends it, behind CONNACK [MQTT-3.2.0-1] */
             conn_send_ack(s->conn, MQTT_PUBREL, d->packet_id);
     }
     pool_free(d);
