@@ -313,7 +313,7 @@ static void look_at_space(struct store *s)
 	atomic_store_explicit(&s->used, used, memory_order_relaxed);
 }
 
-static enum err lmdb_begin(struct store *s)
+static enum err begin_txn(struct store *s)
 {
 	struct lmdb *l = lmdb_of(s);
 	if (atomic_load(&s->failing))
@@ -328,6 +328,12 @@ static enum err lmdb_begin(struct store *s)
 	}
 	look_at_space(s);
 	return ERR_OK;
+}
+
+static enum err lmdb_begin(struct store *s, const struct store_op *batch)
+{
+	queue_note_acked(lmdb_of(s), batch);
+	return begin_txn(s);
 }
 
 static enum err save_record(struct store *s)
@@ -530,7 +536,7 @@ static void try_recovery(struct store *s)
 		return;
 	atomic_store(&s->failing, false);
 	s->batch_error = ERR_OK;
-	rc = lmdb_begin(s);
+	rc = begin_txn(s);
 	if (rc != ERR_OK)
 		return;
 	l->saved_record = 0;
@@ -550,7 +556,7 @@ static void sweep(struct store *s, bool topics)
 	struct lmdb *l = lmdb_of(s);
 	bool more = false;
 	s->batch_error = ERR_OK;
-	if (lmdb_begin(s) != ERR_OK)
+	if (begin_txn(s) != ERR_OK)
 		return;
 	if (topics && history_sweep(s, SWEEP_TOPICS, DELETES_PER_BATCH, &more) != ERR_OK) {
 		lmdb_abort(s);
@@ -773,6 +779,7 @@ static void lmdb_close(struct store *s)
 	if (l->dir_fd >= 0)
 		close(l->dir_fd); /* and with it the lock */
 	free(l->dead);
+	free(l->acked);
 	free(l->scratch);
 	free(l);
 	s->state = NULL;
@@ -886,7 +893,7 @@ static enum err end_over_quota(struct store *s)
 		if (!number)
 			break;
 		s->batch_error = ERR_OK;
-		enum err rc = lmdb_begin(s);
+		enum err rc = begin_txn(s);
 		if (rc == ERR_OK)
 			rc = session_end(s, number);
 		if (rc == ERR_OK)
@@ -943,7 +950,7 @@ static enum err lmdb_meta_put(struct store *s, const char *name, const void *val
 {
 	struct store_op op = { .verb = STORE_META, .u.meta = { .name = name, .value = value, .len = len } };
 	s->batch_error = ERR_OK;
-	enum err rc = lmdb_begin(s);
+	enum err rc = begin_txn(s);
 	if (rc != ERR_OK)
 		return rc;
 	rc = meta_op(s, &op);

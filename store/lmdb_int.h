@@ -75,6 +75,12 @@ struct lmdb {
 	size_t good_txn;                    /* the last transaction known to be committed */
 	uint64_t saved_record;              /* last_record as stored */
 	MDB_txn *pin;                       /* relaxed: a reader at the last synced state, so that its pages stay */
+	struct acked {                      /* what the batch acknowledges: a hash table, empty slots have record 0 */
+		uint64_t record;
+		store_session session;
+	} *acked;
+	size_t acked_room;                  /* slots, a power of two; 0: none */
+	size_t acked_mask;                  /* of the batch in hand; 0: it is not worth a table */
 	uint8_t *scratch;                   /* for additional data and long messages */
 	size_t scratch_room;
 };
@@ -195,6 +201,7 @@ struct stored_session *session_add(struct lmdb *l, store_session number); /* NUL
 void session_touch(struct lmdb *l, struct stored_session *session);       /* before it changes */
 enum err queue_publish(struct store *s, struct store_op *op) MUST_CHECK;
 enum err queue_deliver(struct store *s, struct store_op *op) MUST_CHECK;
+void queue_note_acked(struct lmdb *l, const struct store_op *batch); /* before the batch is applied */
 /* Deletes up to max entries of the session's queue; *left: whether any remain. */
 enum err queue_delete(struct store *s, store_session number, size_t max, bool *left) MUST_CHECK;
 enum err dead_add(struct lmdb *l, store_session number) MUST_CHECK;

@@ -530,7 +530,13 @@ static enum err memory_load(struct store *s, const struct store_loader *l, void 
 	return ERR_OK;
 }
 
-static enum err memory_begin(struct store *s)
+static enum err memory_begin(struct store *s, const struct store_op *batch)
+{
+	(void)s, (void)batch;
+	return ERR_OK;
+}
+
+static enum err memory_commit(struct store *s)
 {
 	(void)s;
 	return ERR_OK;
@@ -671,6 +677,6 @@ static void memory_close(struct store *s)
 
 const struct store_backend store_memory = {
 	.open = memory_open, .load = memory_load, .meta_get = memory_meta_get, .meta_put = memory_meta_put, .begin = memory_begin,
-	.apply = memory_apply, .commit = memory_begin, .abort = memory_abort,
-	.publish_reads = memory_begin, .read = memory_read, .idle = memory_idle, .close = memory_close,
+	.apply = memory_apply, .commit = memory_commit, .abort = memory_abort,
+	.publish_reads = memory_commit, .read = memory_read, .idle = memory_idle, .close = memory_close,
 };

@@ -66,16 +66,31 @@ static enum err entry_put(struct store *s, store_session session, const struct q
 	return db_put(s, T_QUEUE, key, sizeof key, value, sizeof value, 0);
 }
 
-static enum err entry_get(struct store *s, store_session session, uint64_t record, struct queue_entry *e)
+/* Stands *c, which the caller closes, at the entry. ERR_NOT_FOUND: there is none, and no cursor. */
+static enum err entry_find(struct store *s, store_session session, uint64_t record, MDB_cursor **c, struct queue_entry *e)
 {
 	uint8_t key[QUEUE_KEY];
-	MDB_val value;
 	queue_key(key, session, record);
-	enum err rc = db_get(s, T_QUEUE, key, sizeof key, &value);
+	MDB_val k = { sizeof key, key }, v;
+	enum err rc = db_cursor(s, T_QUEUE, c);
 	if (rc != ERR_OK)
 		return rc;
-	MDB_val k = { sizeof key, key };
-	return queue_entry_decode(&k, &value, &session, e);
+	int r = mdb_cursor_get(*c, &k, &v, MDB_SET);
+	rc = r == MDB_SUCCESS ? queue_entry_decode(&k, &v, &session, e) : r == MDB_NOTFOUND ? ERR_NOT_FOUND : db_fail(s, r);
+	if (rc != ERR_OK)
+		mdb_cursor_close(*c);
+	return rc;
+}
+
+/* Where the cursor stands. */
+static enum err entry_replace(struct store *s, MDB_cursor *c, store_session session, const struct queue_entry *e)
+{
+	uint8_t key[QUEUE_KEY], value[QUEUE_VALUE];
+	queue_key(key, session, e->record);
+	queue_entry_encode(value, e);
+	MDB_val k = { sizeof key, key }, v = { sizeof value, value };
+	int r = mdb_cursor_put(c, &k, &v, MDB_CURRENT);
+	return r == MDB_SUCCESS ? ERR_OK : db_fail(s, r);
 }
 
 /* The message of e is no longer this queue's. */
@@ -89,39 +104,102 @@ static enum err entry_forget_message(struct store *s, struct stored_session *ses
 	return message_unref(s, e->record);
 }
 
-static enum err entry_delete(struct store *s, struct stored_session *session, const struct queue_entry *e)
+static enum err entry_delete(struct store *s, struct stored_session *session, MDB_cursor *c, const struct queue_entry *e)
 {
-	uint8_t key[QUEUE_KEY];
-	queue_key(key, session->number, e->record);
-	enum err rc = db_del(s, T_QUEUE, key, sizeof key);
-	return rc == ERR_OK ? entry_forget_message(s, session, e) : rc;
+	int r = mdb_cursor_del(c, 0);
+	return r == MDB_SUCCESS ? entry_forget_message(s, session, e) : db_fail(s, r);
 }
 
-/* The one place where an entry's state changes. */
+/* ---- deliveries */
+
+static size_t acked_slot(const struct lmdb *l, store_session session, uint64_t record)
+{
+	size_t i = (size_t)map_hash_u64(record * 31 + session) & l->acked_mask;
+	while (l->acked[i].record && (l->acked[i].record != record || l->acked[i].session != session))
+		i = (i + 1) & l->acked_mask;
+	return i;
+}
+
+static bool is_unwatched_sent(const struct store_op *op)
+{
+	return op->verb == STORE_SENT && !op->reply;
+}
+
+static const struct store_op *next_op(const struct store_op *op)
+{
+	return (const struct store_op *)(const void *)op->mail.next;
+}
+
+/* A QoS 1 message is often sent and acknowledged while one commit runs: then only the acknowledgement is written. */
+void queue_note_acked(struct lmdb *l, const struct store_op *batch)
+{
+	size_t acked = 0, sent = 0, room = 64;
+	for (const struct store_op *op = batch; op; op = next_op(op)) {
+		acked += op->verb == STORE_ACKED;
+		sent += is_unwatched_sent(op);
+	}
+	l->acked_mask = 0;
+	if (acked == 0 || sent == 0)
+		return;
+	while (room < 2 * acked)
+		room *= 2;
+	if (room > l->acked_room) {
+		struct acked *bigger = realloc(l->acked, room * sizeof *bigger);
+		if (!bigger)
+			return; /* then both are written */
+		l->acked = bigger;
+		l->acked_room = room;
+	}
+	l->acked_mask = room - 1;
+	memset(l->acked, 0, room * sizeof *l->acked);
+	for (const struct store_op *op = batch; op; op = next_op(op))
+		if (op->verb == STORE_ACKED)
+			l->acked[acked_slot(l, op->u.delivery.session, op->u.delivery.record)] = (struct acked){ op->u.delivery.record,
+				op->u.delivery.session };
+}
+
+static bool is_acked_later(const struct lmdb *l, const struct store_op *op)
+{
+	return l->acked_mask && l->acked[acked_slot(l, op->u.delivery.session, op->u.delivery.record)].record;
+}
+
+/* The one place where an entry's state changes; c stands at it. */
+static enum err change_state(struct store *s, struct stored_session *session, MDB_cursor *c, struct queue_entry *e, const struct store_op *op)
+{
+	if (op->verb == STORE_ACKED)
+		return entry_delete(s, session, c, e);
+	if (op->verb == STORE_SENT) {
+		if (e->state == STORE_PUBREL) /* its message is gone */
+			return ERR_INVALID;
+		e->state = STORE_INFLIGHT;
+		e->packet_id = op->u.delivery.packet_id;
+		return entry_replace(s, c, session->number, e);
+	}
+	struct queue_entry before = *e;
+	e->state = STORE_PUBREL;
+	e->size = 0;
+	if (op->u.delivery.packet_id)
+		e->packet_id = op->u.delivery.packet_id;
+	enum err rc = entry_replace(s, c, session->number, e);
+	return rc == ERR_OK ? entry_forget_message(s, session, &before) : rc;
+}
+
 enum err queue_deliver(struct store *s, struct store_op *op)
 {
-	struct stored_session *session = session_find(lmdb_of(s), op->u.delivery.session);
+	struct lmdb *l = lmdb_of(s);
+	struct stored_session *session = session_find(l, op->u.delivery.session);
 	struct queue_entry e;
-	enum err rc = session ? entry_get(s, session->number, op->u.delivery.record, &e) : ERR_NOT_FOUND;
+	MDB_cursor *c;
+	if (!session)
+		return ERR_NOT_FOUND;
+	if (is_unwatched_sent(op) && is_acked_later(l, op))
+		return ERR_OK;
+	enum err rc = entry_find(s, session->number, op->u.delivery.record, &c, &e);
 	if (rc != ERR_OK)
 		return rc;
-	if (op->verb == STORE_ACKED)
-		return entry_delete(s, session, &e);
-	if (op->verb == STORE_SENT) {
-		if (e.state == STORE_PUBREL) /* its message is gone */
-			return ERR_INVALID;
-		e.state = STORE_INFLIGHT;
-		e.packet_id = op->u.delivery.packet_id;
-		return entry_put(s, session->number, &e);
-	}
-	rc = entry_forget_message(s, session, &e);
-	if (rc != ERR_OK)
-		return rc;
-	e.state = STORE_PUBREL;
-	e.size = 0;
-	if (op->u.delivery.packet_id)
-		e.packet_id = op->u.delivery.packet_id;
-	return entry_put(s, session->number, &e);
+	rc = change_state(s, session, c, &e, op);
+	mdb_cursor_close(c);
+	return rc;
 }
 
 /* ---- quotas */
@@ -133,31 +211,28 @@ static bool over_quota(const struct store *s, const struct stored_session *sessi
 	    || (o->max_queued_bytes && session->now.bytes + size > o->max_queued_bytes);
 }
 
-/* The session's first entry in STORE_QUEUED. */
-static enum err find_queued(struct store *s, struct stored_session *session, struct queue_entry *e)
+/* Stands *c, which the caller closes, at the session's first entry in STORE_QUEUED. ERR_NOT_FOUND: there is none, and no cursor. */
+static enum err find_queued(struct store *s, struct stored_session *session, MDB_cursor **c, struct queue_entry *e)
 {
-	MDB_cursor *c;
-	enum err rc = db_cursor(s, T_QUEUE, &c);
+	enum err rc = db_cursor(s, T_QUEUE, c);
 	if (rc != ERR_OK)
 		return rc;
 	uint8_t start[QUEUE_KEY];
 	queue_key(start, session->number, session->now.queued_from);
 	MDB_val k = { sizeof start, start }, v;
-	bool found = false;
-	int r = mdb_cursor_get(c, &k, &v, MDB_SET_RANGE);
-	for (; r == MDB_SUCCESS; r = mdb_cursor_get(c, &k, &v, MDB_NEXT)) {
+	int r = mdb_cursor_get(*c, &k, &v, MDB_SET_RANGE);
+	for (; r == MDB_SUCCESS; r = mdb_cursor_get(*c, &k, &v, MDB_NEXT)) {
 		store_session owner;
 		rc = queue_entry_decode(&k, &v, &owner, e);
 		if (rc != ERR_OK || owner != session->number)
 			break;
-		found = e->state == STORE_QUEUED;
-		if (found)
-			break;
+		if (e->state == STORE_QUEUED)
+			return ERR_OK;
 	}
-	mdb_cursor_close(c);
+	mdb_cursor_close(*c);
 	if (r != MDB_SUCCESS && r != MDB_NOTFOUND)
 		return db_fail(s, r);
-	return rc != ERR_OK ? rc : found ? ERR_OK : ERR_NOT_FOUND;
+	return rc != ERR_OK ? rc : ERR_NOT_FOUND;
 }
 
 /* drop-oldest: makes room for size bytes. ERR_NOT_FOUND: what is left is all in flight. */
@@ -165,9 +240,12 @@ static enum err drop_oldest(struct store *s, struct stored_session *session, siz
 {
 	while (over_quota(s, session, size)) {
 		struct queue_entry e;
-		enum err rc = find_queued(s, session, &e);
-		if (rc == ERR_OK)
-			rc = entry_delete(s, session, &e);
+		MDB_cursor *c;
+		enum err rc = find_queued(s, session, &c, &e);
+		if (rc != ERR_OK)
+			return rc;
+		rc = entry_delete(s, session, c, &e);
+		mdb_cursor_close(c);
 		if (rc != ERR_OK)
 			return rc;
 		session->now.queued_from = e.record;

@@ -196,7 +196,7 @@ static enum err apply_all(struct store *s, struct mail *list)
 {
 	s->batch_error = ERR_OK;
 	s->n_over_quota = 0;
-	enum err rc = s->backend->begin(s);
+	enum err rc = s->backend->begin(s, op_of(list));
 	if (rc != ERR_OK)
 		return rc;
 	for (struct mail *m = list; m && s->batch_error == ERR_OK; m = m->next) {

@@ -19,7 +19,7 @@ struct store_backend {
 	enum err (*meta_put)(struct store *s, const char *name, const void *value, size_t len);
 	/* A batch: begin, apply for each op, then commit, or abort, which undoes it: after a failed begin or commit nothing of it stands, and
 	 * every op gets the error. */
-	enum err (*begin)(struct store *s);
+	enum err (*begin)(struct store *s, const struct store_op *batch); /* batch: linked by mail.next */
 	/* One op, all or nothing; not for pages and STORE_BARRIER. The result is that op's alone, unless s->batch_error is set: then the whole
 	 * batch is lost. */
 	enum err (*apply)(struct store *s, struct store_op *op);

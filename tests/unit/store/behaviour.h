@@ -299,6 +299,47 @@ START_TEST(a_delivery_goes_from_queued_over_inflight_to_acknowledged)
 }
 END_TEST
 
+START_TEST(sent_and_acknowledged_in_one_batch_leaves_nothing)
+{
+	struct store_options o = behaviour_options();
+	struct rig r;
+	rig_start(&r, &o);
+	store_session a = new_session(&r);
+	enum { N = 100 };
+	static struct store_op publishes[N], acks[N];
+	struct store_receiver to = { .session = a, .qos = 1 };
+	struct msg *m = make_msg("t", "m", 1);
+	size_t before = r.done;
+	for (int i = 0; i < N; i++) {
+		publishes[i] = op_publish(m, &to, 1);
+		rig_submit(&r, &publishes[i]);
+	}
+	rig_wait(&r, before + N);
+	atomic_store(&freed, 0);
+	for (int i = 0; i < N; i++) { /* nobody waits for the first; every third is not acknowledged */
+		struct store_op *sent = calloc(1, sizeof *sent);
+		*sent = op_delivery(STORE_SENT, a, publishes[i].u.publish.record, (uint16_t)(i + 1));
+		sent->free_op = count_free;
+		store_submit(r.store, sent);
+		acks[i] = i % 3 ? op_delivery(STORE_ACKED, a, publishes[i].u.publish.record, (uint16_t)(i + 1))
+		    : (struct store_op){ .verb = STORE_BARRIER };
+		rig_submit(&r, &acks[i]);
+	}
+	rig_wait(&r, before + 2 * N);
+	ck_assert_uint_eq(atomic_load(&freed), N);
+	struct store_op page = do_page(&r, a, 0, N, 1000000);
+	ck_assert_uint_eq(page.u.page.n_entries, (N + 2) / 3);
+	for (uint32_t i = 0; i < page.u.page.n_entries; i++) {
+		ck_assert_uint_eq(page.u.page.entries[i].record, publishes[3 * i].u.publish.record);
+		ck_assert_uint_eq(page.u.page.entries[i].state, STORE_INFLIGHT);
+		ck_assert_uint_eq(page.u.page.entries[i].packet_id, 3 * i + 1);
+	}
+	page_free(&page);
+	msg_unref(m);
+	rig_end(&r);
+}
+END_TEST
+
 START_TEST(a_released_qos_2_delivery_keeps_its_packet_identifier_without_the_message)
 {
 	struct store_options o = behaviour_options();
@@ -718,6 +759,7 @@ static void behaviour_add(Suite *suite)
 	tcase_add_test(t, end_of_a_session_takes_its_queue_will_and_packet_identifiers);
 	tcase_add_test(t, record_ids_grow_in_order_of_publishing);
 	tcase_add_test(t, a_delivery_goes_from_queued_over_inflight_to_acknowledged);
+	tcase_add_test(t, sent_and_acknowledged_in_one_batch_leaves_nothing);
 	tcase_add_test(t, a_released_qos_2_delivery_keeps_its_packet_identifier_without_the_message);
 	tcase_add_test(t, acknowledgements_may_come_in_any_order);
 	tcase_add_test(t, a_message_reaches_each_receiver_once_with_its_own_flags);
