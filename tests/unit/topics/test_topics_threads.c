@@ -158,6 +158,21 @@ static void run(void *(*writer)(void *), void *(*reader)(void *))
 	ck_assert_uint_eq(atomic_load(&bad), 0);
 }
 
+/* What other threads retired is theirs, or their successor's, to free: takes each place once. */
+static void settle_all(struct fixture *f)
+{
+	int ids[EPOCH_THREADS_MAX + 1], n = 0;
+	epoch_offline(f->epoch, f->thread);
+	while ((ids[n] = epoch_register(f->epoch)) >= 0)
+		n++;
+	for (int i = 0; i < n; i++) {
+		while (epoch_reclaim(f->epoch, ids[i]) > 0)
+			;
+		epoch_unregister(f->epoch, ids[i]);
+	}
+	epoch_online(f->epoch, f->thread);
+}
+
 START_TEST(matching_beside_changes_finds_what_stays)
 {
 	struct fixture f = fixture_open();
@@ -176,17 +191,82 @@ START_TEST(matching_beside_changes_finds_what_stays)
 	ck_assert_uint_eq(s.subscriptions, FIXED);
 	for (unsigned i = 0; i < FIXED; i++)
 		trie_clear(f.trie, f.thread, &fixed_sets[i]);
-	/* What other threads retired is theirs, or their successor's, to free: take each place once. */
-	epoch_offline(f.epoch, f.thread);
-	int ids[EPOCH_THREADS_MAX], n = 0;
-	while ((ids[n] = epoch_register(f.epoch)) >= 0)
-		n++;
-	for (int i = 0; i < n; i++) {
-		while (epoch_reclaim(f.epoch, ids[i]) > 0)
-			;
-		epoch_unregister(f.epoch, ids[i]);
+	settle_all(&f);
+	fixture_close(&f);
+}
+END_TEST
+
+/* ---- two sessions in turn in the same place of one node, a table of places above it: who and how belong together ---- */
+
+static void *write_place(void *arg)
+{
+	unsigned me = *(unsigned *)arg;
+	const char *filter = me == 0 ? "p" : "q";
+	struct sub_set turns[2], stay[9];
+	int id = epoch_register(epoch);
+	epoch_online(epoch, id);
+	for (unsigned i = 0; i < 9; i++) /* in q: a table with holes */
+		sub_set_init(&stay[i], sub_handle_make(1, i, 7));
+	for (unsigned i = 0; i < 2; i++)
+		sub_set_init(&turns[i], sub_handle_make(0, i + 1, i + 1));
+	for (unsigned step = 0; step < 60000; step++) {
+		bool added;
+		struct sub_set *s = &turns[step % 2];
+		/* Session i subscribes with identifier i + 1, or i + 11 when it changes its mind. */
+		if (me > 0 && step % 50 < 9 && stay[step % 50].count == 0)
+			atomic_fetch_add(&bad, trie_subscribe(trie, id, &stay[step % 50], bytes(filter), 1, 0, 0, &added) != ERR_OK);
+		uint32_t sub_id = sub_handle_slot(s->handle);
+		atomic_fetch_add(&bad, trie_subscribe(trie, id, s, bytes(filter), 1, 1, sub_id, &added) != ERR_OK);
+		atomic_fetch_add(&bad, trie_subscribe(trie, id, s, bytes(filter), 1, 2, sub_id + 10, &added) != ERR_OK);
+		atomic_fetch_add(&bad, trie_unsubscribe(trie, id, s, bytes(filter), 1) != ERR_OK);
+		if (step % 8 == 0)
+			turn(id);
 	}
+	for (unsigned i = 0; i < 9; i++)
+		trie_clear(trie, id, &stay[i]);
+	epoch_offline(epoch, id);
+	epoch_unregister(epoch, id);
+	atomic_fetch_sub(&writers_left, 1);
+	return NULL;
+}
+
+static void *read_place(void *arg)
+{
+	const char *topic = *(unsigned *)arg % 2 == 0 ? "p" : "q";
+	int id = epoch_register(epoch);
+	epoch_online(epoch, id);
+	while (atomic_load(&writers_left) > 0) {
+		for (unsigned i = 0; i < 20; i++) {
+			struct match *m = trie_match(trie, bytes(topic), 1);
+			for (uint32_t k = 0; k < m->n_targets; k++) {
+				const struct target *t = &m->targets[k];
+				if (sub_handle_loop(t->handle) == 0 && t->sub_id != sub_handle_slot(t->handle) + (t->options == 2 ? 10 : 0))
+					atomic_fetch_add(&bad, 1);
+			}
+			match_unref(m);
+		}
+		turn(id);
+	}
+	epoch_offline(epoch, id);
+	epoch_unregister(epoch, id);
+	return NULL;
+}
+
+START_TEST(a_reader_never_sees_one_session_with_anothers_options)
+{
+	struct fixture f = fixture_open();
+	struct sub_set below; /* keeps the nodes */
+	epoch = f.epoch;
+	trie = f.trie;
+	sub_set_init(&below, sub_handle_make(2, 1, 1));
+	ck_assert_int_eq(subscribe(&f, &below, "p/x", 0, 0), ERR_OK);
+	ck_assert_int_eq(subscribe(&f, &below, "q/x", 0, 0), ERR_OK);
+	epoch_offline(f.epoch, f.thread);
+	run(write_place, read_place);
 	epoch_online(f.epoch, f.thread);
+	fixture_check(&f);
+	trie_clear(f.trie, f.thread, &below);
+	settle_all(&f);
 	fixture_close(&f);
 }
 END_TEST
@@ -268,4 +348,5 @@ START_TEST(retained_messages_are_whole_beside_changes)
 }
 END_TEST
 
-SUITE_MAIN("topics_threads", matching_beside_changes_finds_what_stays, retained_messages_are_whole_beside_changes)
+SUITE_MAIN("topics_threads", matching_beside_changes_finds_what_stays, a_reader_never_sees_one_session_with_anothers_options,
+    retained_messages_are_whole_beside_changes)
