@@ -93,4 +93,12 @@ static inline uint32_t level_hash(const struct level_key *key, const uint8_t *p,
 	return (uint32_t)(level_hash64(key, p, len) >> 32) & ~LEVEL_HASH_GROUP;
 }
 
+/* Where the search for a 32-bit hash begins in a table of cap places (any number). Each size scatters in its own way: were the order
+ * the same in all, removing in the table's order (as who walks it does) would leave the rest in one stretch of the smaller table. */
+static inline uint32_t hash_place(uint32_t hash, uint32_t cap)
+{
+	hash = (hash ^ hash >> 15) * (UINT32_C(0x85ebca6b) * (2 * cap + 1));
+	return (uint32_t)((uint64_t)hash * cap >> 32);
+}
+
 #endif

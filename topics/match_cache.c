@@ -3,6 +3,7 @@
  * never repeat costs no copies and leaves what is useful. Owner loop. */
 #include "topics/match_cache.h"
 
+#include "base/pages.h"
 #include "topics/trie_int.h"
 
 #include <stdlib.h>
@@ -32,24 +33,27 @@ struct match_cache {
 	struct match *loose;  /* what the last call returned, when no entry holds it */
 	uint32_t *seen;       /* one per set: half of the hash of a topic that was not let in */
 	struct match_cache_stats stats;
-	struct entry entries[];
+	struct entry *entries;
 };
 
 #define WAYS 2u
+#define PAGE 4096u
 
 struct match_cache *match_cache_new(struct trie *t, unsigned entries)
 {
 	unsigned n = entries < WAYS ? WAYS : entries;
-	struct match_cache *c = calloc(1, sizeof *c + n * sizeof c->entries[0]);
+	struct match_cache *c = calloc(1, sizeof *c);
 	if (!c)
 		return NULL;
-	c->seen = calloc(n / WAYS, sizeof *c->seen);
-	if (!c->seen) {
-		free(c);
-		return NULL;
-	}
 	c->trie = t;
 	c->sets_mask = n / WAYS - 1;
+	c->seen = calloc(n / WAYS, sizeof *c->seen);
+	/* Pages: aligned to cache lines, and only those that are used cost memory. */
+	c->entries = pages_alloc(n * sizeof *c->entries, PAGE);
+	if (!c->seen || !c->entries) {
+		match_cache_free(c);
+		return NULL;
+	}
 	return c;
 }
 
@@ -72,8 +76,10 @@ void match_cache_free(struct match_cache *c)
 {
 	if (!c)
 		return;
-	for (uint32_t i = 0; i < (c->sets_mask + 1) * WAYS; i++)
+	uint32_t n = (c->sets_mask + 1) * WAYS;
+	for (uint32_t i = 0; c->entries && i < n; i++)
 		entry_clear(&c->entries[i]);
+	pages_free(c->entries, n * sizeof *c->entries);
 	match_unref(c->loose);
 	free(c->seen);
 	free(c);

@@ -107,14 +107,15 @@ void tree_find(const struct tree *t, const uint8_t *topic, size_t len, struct tr
 
 /* ---- child tables ---- */
 
-/* The code of a table for n children: full up to BRANCH_SCAN, then at most 0.7. */
+/* The code of a table for n children: full up to BRANCH_SCAN; then a power of two at most three quarters full, so that an eighth of it can be
+ * filled (kids_have_room) before it is rebuilt again. */
 static unsigned branch_code(uint32_t n)
 {
 	static const uint8_t small[BRANCH_SCAN + 1] = { 0, 1, 2, 3, 4, 6, 6, 8, 8 };
 	if (n <= BRANCH_SCAN)
 		return small[n];
 	unsigned code = BRANCH_SCAN + 1;
-	while (branch_cap(code) < n + n / 7 * 3)
+	while (branch_cap(code) / 4 * 3 < n)
 		code++;
 	return code;
 }
@@ -235,7 +236,7 @@ void tree_unlink(struct tree *t, int thread, struct node *parent, node_ref child
 		return;
 	if (branch_is_empty(k.b))
 		kids_replace(t, thread, parent, 0);
-	else if (k.b->live * 3 < k.cap)
+	else if (k.b->live * 4 < k.cap)
 		(void)kids_rebuild(t, thread, parent, 0); /* without memory it stays large */
 }
 

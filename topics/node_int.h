@@ -80,8 +80,8 @@ struct kids {
 	struct branch *b;
 	uint32_t cap; /* places */
 };
-/* 0 … 8, then 10, 12, 14, 16, 20, 24, 28, 32, 40, … */
-static inline uint32_t branch_cap(unsigned code) { return code <= BRANCH_SCAN ? code : (4 + (code & 3)) << (1 + ((code - BRANCH_SCAN) >> 2)); }
+/* 0 … 8, then 16, 32, 64, … */
+static inline uint32_t branch_cap(unsigned code) { return code <= BRANCH_SCAN ? code : BRANCH_SCAN << (code - BRANCH_SCAN); }
 static inline struct kids kids_of_word(branch_word w)
 {
 	return (struct kids){ (struct branch *)(uintptr_t)(w & ((UINT64_C(1) << BRANCH_CODE_SHIFT) - 1)),
@@ -91,7 +91,9 @@ static inline struct kids node_kids(const struct node *n)
 {
 	return kids_of_word(atomic_load_explicit(&n->branch, memory_order_acquire));
 }
-static inline uint32_t kids_home(struct kids k, uint32_t hash) { return (uint32_t)((uint64_t)hash * k.cap >> 32); }
+/* Small tables are searched from the start. Of a large one's size only the low bits of the hash are used, so that a larger or smaller one
+ * has another order: what is left after removing in one's order is spread over the other. (Bit 0 is LEVEL_HASH_GROUP.) */
+static inline uint32_t kids_home(struct kids k, uint32_t hash) { return k.cap <= BRANCH_SCAN ? 0 : hash >> 1 & (k.cap - 1); }
 static inline uint32_t kids_next(struct kids k, uint32_t i) { return i + 1 == k.cap ? 0 : i + 1; }
 /* Fetches what a search for hash will read. */
 static inline void kids_prefetch(struct kids k, uint32_t hash)

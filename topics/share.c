@@ -92,7 +92,7 @@ void share_retire(struct tree *t, int thread, struct share_group *g)
 
 static uint32_t home(const struct share_group *g, uint64_t who)
 {
-	return (uint32_t)((who * UINT64_C(0x9e3779b97f4a7c15) >> 32) * g->places_cap >> 32);
+	return hash_place((uint32_t)(who * UINT64_C(0x9e3779b97f4a7c15) >> 32), g->places_cap);
 }
 
 static uint32_t next_place(const struct share_group *g, uint32_t p) { return p + 1 == g->places_cap ? 0 : p + 1; }

@@ -32,7 +32,7 @@ static bool table_has_room(const struct slot_table *s)
 /* Where the search for who begins. The broker, not strangers, makes handles: a fixed odd factor spreads them. */
 static uint32_t table_home(const struct slot_table *s, uint64_t who)
 {
-	return s->cap <= SLOT_SCAN ? 0 : (uint32_t)((who * UINT64_C(0x9e3779b97f4a7c15) >> 32) * s->cap >> 32);
+	return s->cap <= SLOT_SCAN ? 0 : hash_place((uint32_t)(who * UINT64_C(0x9e3779b97f4a7c15) >> 32), s->cap);
 }
 
 static uint32_t table_next(const struct slot_table *s, uint32_t i) { return i + 1 == s->cap ? 0 : i + 1; }

@@ -13,7 +13,7 @@ void sub_set_init(struct sub_set *set, sub_handle handle) { *set = (struct sub_s
  * does not see them: a fixed odd factor spreads them. */
 static uint32_t home(const struct sub_index *x, node_ref ref)
 {
-	return (uint32_t)((uint64_t)(ref * UINT32_C(0x9e3779b1)) * x->cap >> 32);
+	return hash_place(ref * UINT32_C(0x9e3779b1), x->cap);
 }
 
 /* The place of ref, or where it would go. */

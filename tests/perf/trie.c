@@ -8,6 +8,8 @@
 #include "topics/retained.h"
 #include "topics/trie.h"
 
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -199,6 +201,30 @@ static void crowd(uint32_t n)
 	trie_free(t);
 }
 
+/* n sessions with one filter of their own each. */
+static void fleet(uint32_t n)
+{
+	struct trie *t = trie_new(epoch);
+	struct sub_set *sets = calloc(n, sizeof *sets);
+	if (!t || !sets)
+		exit(1);
+	sessions_init(sets, n);
+	bool added;
+	char buf[64];
+	double rss0 = rss_bytes(), t0 = now_s();
+	for (uint32_t i = 0; i < n; i++)
+		add(t, &sets[i], buf, (size_t)snprintf(buf, sizeof buf, "fleet/device-%08x/cmd", i * 2654435761u), &added);
+	double took = now_s() - t0;
+	struct trie_stats s;
+	settle();
+	trie_stats(t, &s);
+	printf("fleet %7u of fleet/<device>/cmd: subscribe %.0f ns; bytes each %.1f counted, %.1f RSS\n", n, took / n * 1e9, (double)s.bytes / n,
+	    (rss_bytes() - rss0) / n);
+	sessions_clear(t, sets, n);
+	free(sets);
+	trie_free(t);
+}
+
 /* {a,+}^k, each followed by a level that no topic has: as many nodes as one can make a topic visit for nothing. */
 static void hostile(unsigned k)
 {
@@ -229,11 +255,117 @@ static void hostile(unsigned k)
 	trie_free(t);
 }
 
+/* One thread subscribes 500,000 filters; how long does another wait for a match meanwhile? */
+static struct trie *shared;
+static atomic_bool subscribing;
+
+static void *match_beside(void *arg)
+{
+	enum { STEP_NS = 50, STEPS = 4000 };
+	static uint32_t times[STEPS];
+	uint64_t n = 0, seed = 9, *max_ns = arg;
+	int id = epoch_register(epoch);
+	epoch_online(epoch, id);
+	while (atomic_load(&subscribing)) {
+		struct timespec a, b;
+		uint32_t i = rnd(&seed) % TOPICS;
+		(void)clock_gettime(CLOCK_MONOTONIC, &a);
+		match_unref(trie_match(shared, topics[i].bytes, topics[i].len));
+		(void)clock_gettime(CLOCK_MONOTONIC, &b);
+		uint64_t ns = (uint64_t)((b.tv_sec - a.tv_sec) * 1000000000 + b.tv_nsec - a.tv_nsec);
+		*max_ns = ns > *max_ns ? ns : *max_ns;
+		times[ns / STEP_NS < STEPS ? ns / STEP_NS : STEPS - 1]++;
+		n++;
+		epoch_quiescent(epoch, id);
+		(void)epoch_reclaim(epoch, id);
+	}
+	uint64_t sum = 0;
+	unsigned i50 = 0, i99 = 0, i999 = 0;
+	for (unsigned i = 0; i < STEPS; i++) {
+		sum += times[i];
+		i50 = sum * 2 < n ? i + 1 : i50;
+		i99 = sum * 100 < n * 99 ? i + 1 : i99;
+		i999 = sum * 1000 < n * 999 ? i + 1 : i999;
+	}
+	printf("matching beside subscribing: %llu matches, p50 %u ns, p99 %u, p99.9 %u, longest %.0f us (the scheduler's slices included)\n",
+	    (unsigned long long)n, i50 * STEP_NS, i99 * STEP_NS, i999 * STEP_NS, (double)*max_ns / 1000);
+	epoch_offline(epoch, id);
+	epoch_unregister(epoch, id);
+	return NULL;
+}
+
+static void beside(void)
+{
+	pthread_t reader;
+	uint64_t seed = 5, max_ns = 0;
+	struct sub_set sets[SESSIONS];
+	shared = trie_new(epoch);
+	sessions_init(sets, SESSIONS);
+	atomic_store(&subscribing, true);
+	if (!shared || pthread_create(&reader, NULL, match_beside, &max_ns) != 0)
+		exit(1);
+	for (uint32_t i = 0; i < 500000; i++) {
+		char buf[64];
+		bool added;
+		uint32_t l[4] = { rnd(&seed) % 50, rnd(&seed) % 50, rnd(&seed) % 50, rnd(&seed) % 50 };
+		add(shared, &sets[i % SESSIONS], buf, wild_filter(buf, sizeof buf, i % 5, l), &added);
+		epoch_quiescent(epoch, thread);
+		(void)epoch_reclaim(epoch, thread);
+	}
+	atomic_store(&subscribing, false);
+	(void)pthread_join(reader, NULL);
+	sessions_clear(shared, sets, SESSIONS);
+	trie_free(shared);
+}
+
 static bool count_msg(void *arg, struct msg *m)
 {
 	msg_unref(msg_ref(m));
 	++*(uint64_t *)arg;
 	return true;
+}
+
+struct kept { struct msg **v; uint32_t n; };
+
+static bool keep_msg(void *arg, struct msg *m)
+{
+	struct kept *k = arg;
+	k->v[k->n++] = msg_ref(m);
+	return true;
+}
+
+/* n topics below one node, removed in the order in which '#' lists them. */
+static void retain_wide(uint32_t n)
+{
+	struct retained *r = retained_new(epoch);
+	struct kept kept = { calloc(n, sizeof(struct msg *)), 0 };
+	char topic[64];
+	struct msg_spec spec = { .topic = topic, .payload = "x", .payload_len = 1 };
+	if (!r || !kept.v)
+		exit(1);
+	for (uint32_t i = 0; i < n; i++) {
+		spec.topic_len = (size_t)snprintf(topic, sizeof topic, "wide/%u", i);
+		struct msg *m = msg_new(&spec);
+		if (!m || retained_put(r, thread, m, 0) != ERR_OK)
+			exit(1);
+		msg_unref(m);
+	}
+	settle();
+	retained_match(r, (const uint8_t *)"#", 1, keep_msg, &kept);
+	double t0 = now_s();
+	for (uint32_t i = 0; i < kept.n; i++) {
+		struct msg_spec none = { .topic = msg_topic(kept.v[i]), .topic_len = kept.v[i]->topic_len };
+		struct msg *m = msg_new(&none);
+		if (!m || retained_put(r, thread, m, 0) != ERR_OK)
+			exit(1);
+		msg_unref(m);
+		msg_unref(kept.v[i]);
+		if (i % 64 == 0)
+			settle();
+	}
+	printf("retained %7u on one level: removed in the order of '#', %.0f ns each\n", kept.n, (now_s() - t0) / n * 1e9);
+	free(kept.v);
+	retained_free(r);
 }
 
 static void retain(uint32_t n)
@@ -276,11 +408,14 @@ int main(int argc, char **argv)
 	epoch_online(epoch, thread);
 	for (uint32_t m = 1000; m <= largest; m *= 10)
 		wild(m);
+	beside();
 	crowd(100000);
+	fleet(100000);
 	hostile(8);
 	hostile(16);
 	retain(50000);
 	retain(500000);
+	retain_wide(200000);
 	epoch_offline(epoch, thread);
 	epoch_unregister(epoch, thread);
 	epoch_free(epoch);
