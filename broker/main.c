@@ -3,6 +3,7 @@
 #include "base/log.h"
 #include "base/siphash.h"
 #include "broker/listener.h"
+#include "broker/vault.h"
 
 #include <errno.h>
 #include <grp.h>
@@ -22,7 +23,8 @@
 struct arguments {
     const char *config;
     int port; /* 0: as configured */
-    bool check, verbose;
+    bool check, verbose, check_store, rotate_key;
+    const char *backup; /* to this directory */
 };
 
 static void usage(FILE *out)
@@ -32,6 +34,9 @@ static void usage(FILE *out)
           "  -p PORT         port of the first listener\n"
           "  -v              log everything, to stderr too\n"
           "  --check-config  read the configuration and the files it names, say what is wrong, exit\n"
+          "  --check-store   verify the store (the broker must not be running), say what it holds, exit; changes nothing\n"
+          "  --backup DIR    copy the store to a new directory, also while the broker runs, exit\n"
+          "  --rotate-master-key  a new master key (the broker must not be running), exit\n"
           "  --version, -h\n",
           out);
 }
@@ -52,6 +57,12 @@ static int parse(int argc, char **argv, struct arguments *a, int *status)
         }
         if (strcmp(argv[i], "--check-config") == 0) {
             a->check = true;
+        } else if (strcmp(argv[i], "--check-store") == 0) {
+            a->check_store = true;
+        } else if (strcmp(argv[i], "--rotate-master-key") == 0) {
+            a->rotate_key = true;
+        } else if (strcmp(argv[i], "--backup") == 0 && value) {
+            a->backup = argv[++i];
         } else if (strcmp(argv[i], "-v") == 0) {
             a->verbose = true;
         } else if (strcmp(argv[i], "-c") == 0 && value) {
@@ -228,6 +239,29 @@ static int check(const struct conf *c)
     return status;
 }
 
+static int on_store(const struct conf *c, const struct arguments *a)
+{
+    char error[512] = "";
+    enum err e;
+    if (c->store == CONF_STORE_MEMORY) {
+        fputs("sealmqd: the configuration says 'store memory': there is no store on disk\n", stderr);
+        return EXIT_FAILURE;
+    }
+    if (a->check_store)
+        e = vault_check_store(c, stdout);
+    else if (a->rotate_key)
+        e = vault_rotate(c, error, sizeof error);
+    else
+        e = store_backup(c->store_dir, a->backup, error, sizeof error);
+    if (e != ERR_OK)
+        fprintf(stderr, "sealmqd: %s\n", *error ? error : err_text(e));
+    else if (a->backup)
+        printf("%s: copied to %s; the master key is not in it, keep that too\n", c->store_dir, a->backup);
+    else if (a->rotate_key)
+        puts("the store's keys are wrapped under a new master key");
+    return e == ERR_OK ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
 int main(int argc, char **argv)
 {
     struct arguments a = {0};
@@ -258,6 +292,8 @@ int main(int argc, char **argv)
         status = EXIT_FAILURE;
     } else if (a.check) {
         status = check(c);
+    } else if (a.check_store || a.rotate_key || a.backup) {
+        status = on_store(c, &a);
     } else if (log_start(&c->log) != ERR_OK) {
         fprintf(stderr, "sealmqd: log_dest: cannot open the log: %s\n", strerror(errno));
         status = EXIT_FAILURE;

@@ -34,8 +34,14 @@ struct vault {
     char *path, *next_path;
     struct secrets *secret; /* secret memory */
     bool have_master, have_next;
+    bool read_only; /* nothing is renamed */
     struct record_boot boot;
     struct store_crypto crypto;
+};
+
+struct check_keys {
+    const struct conf *conf;
+    struct vault *vault; /* NULL until store_check unlocks */
 };
 
 static const struct masterkey_label root_label = {.space = "", .purpose = MASTERKEY_STORE_ROOT};
@@ -145,7 +151,7 @@ static const struct masterkey *fitting(struct vault *v, const struct vault_meta 
     if (v->have_master && masterkey_is(&v->secret->master, m->id, m->check))
         return &v->secret->master;
     if (v->have_next && masterkey_is(&v->secret->next, m->id, m->check)) {
-        if (masterkey_replace(v->next_path, v->path) != ERR_OK)
+        if (!v->read_only && masterkey_replace(v->next_path, v->path) != ERR_OK)
             log_warning("master key file %s fits the store, but cannot be renamed to %s: %s", v->next_path, v->path, strerror(errno));
         v->secret->master = v->secret->next;
         v->have_master = true;
@@ -155,6 +161,27 @@ static const struct masterkey *fitting(struct vault *v, const struct vault_meta 
     return NULL;
 }
 
+static enum err unwrap(void *arg, const void *value, size_t len, char *error, size_t error_len)
+{
+    struct vault *v = arg;
+    struct vault_meta m;
+    if (len != sizeof m || *(const uint8_t *)value != META_VERSION) {
+        snprintf(error, error_len, "the store's key record is not one that this version reads; nothing was changed");
+        return ERR_CORRUPT;
+    }
+    memcpy(&m, value, sizeof m);
+    const struct masterkey *k = fitting(v, &m);
+    if (!k) {
+        snprintf(error, error_len, "master key file %s %s; put the right one there (key id %02x%02x%02x%02x…). Nothing was changed", v->path,
+                 v->have_master ? "belongs to another store" : "is missing, and the store needs it", m.id[0], m.id[1], m.id[2], m.id[3]);
+        return ERR_REFUSED;
+    }
+    enum err e = masterkey_unwrap(k, &root_label, m.root, v->secret->root);
+    if (e != ERR_OK)
+        snprintf(error, error_len, "the store's root key does not open under the master key: the store is damaged; restore a backup");
+    return e;
+}
+
 enum err vault_unlock(struct vault *v, struct store *s, char *error, size_t error_len)
 {
     struct vault_meta m;
@@ -162,23 +189,13 @@ enum err vault_unlock(struct vault *v, struct store *s, char *error, size_t erro
     enum err e = store_meta_get(s, META_NAME, &m, &len);
     if (e == ERR_NOT_FOUND)
         return first_use(v, s, error, error_len);
-    if (e != ERR_OK || len != sizeof m || m.version != META_VERSION) {
-        snprintf(error, error_len, "the store's key record is not one that this version reads; nothing was changed");
-        return e != ERR_OK ? e : ERR_CORRUPT;
-    }
-    const struct masterkey *k = fitting(v, &m);
-    if (!k) {
-        snprintf(error, error_len, "master key file %s %s; put the right one there (key id %02x%02x%02x%02x…). Nothing was changed", v->path,
-                 v->have_master ? "belongs to another store" : "is missing, and the store needs it", m.id[0], m.id[1], m.id[2], m.id[3]);
-        return ERR_REFUSED;
-    }
-    e = masterkey_unwrap(k, &root_label, m.root, v->secret->root);
-    if (e != ERR_OK)
-        snprintf(error, error_len, "the store's root key does not open under the master key: the store is damaged; restore a backup");
+    if (e == ERR_OK)
+        return unwrap(v, &m, len, error, error_len);
+    snprintf(error, error_len, "the store's key record cannot be read: %s", err_text(e));
     return e;
 }
 
-enum err vault_rotate(struct vault *v, struct store *s, char *error, size_t error_len)
+static enum err rotate(struct vault *v, struct store *s, char *error, size_t error_len)
 {
     unlink(v->next_path); /* of an interrupted rotation whose key the store never took: vault_unlock has looked */
     enum err e = masterkey_create(v->next_path, &v->secret->next);
@@ -195,4 +212,53 @@ enum err vault_rotate(struct vault *v, struct store *s, char *error, size_t erro
     if (e != ERR_OK)
         snprintf(error, error_len, "%s holds the new key, but cannot be renamed to %s: %s", v->next_path, v->path, strerror(errno));
     return e;
+}
+
+/* The store alone, without a broker. NULL: error is filled. */
+static struct store *open_alone(const struct conf *conf, struct vault *v, char *error, size_t error_len)
+{
+    struct store_options o = {.dir = conf->store_dir, .max_size = conf->store_max_size, .crypto = &v->crypto};
+    struct store *s = store_open(&o, error, error_len);
+    if (s && vault_unlock(v, s, error, error_len) != ERR_OK) {
+        store_close(s);
+        return NULL;
+    }
+    return s;
+}
+
+enum err vault_rotate(const struct conf *conf, char *error, size_t error_len)
+{
+    struct vault *v = vault_new(conf, error, error_len);
+    struct store *s = v ? open_alone(conf, v, error, error_len) : NULL;
+    enum err e = s ? rotate(v, s, error, error_len) : ERR_INVALID;
+    if (s)
+        store_close(s);
+    vault_free(v);
+    return e;
+}
+
+/* In store_check's own process: secret memory is not there after a fork, so the key is loaded in it. */
+static enum err unlock_for_check(void *arg, const void *value, size_t len, char *error, size_t error_len)
+{
+    struct check_keys *k = arg;
+    k->vault = vault_new(k->conf, error, error_len);
+    if (!k->vault)
+        return ERR_INVALID;
+    k->vault->read_only = true;
+    return unwrap(k->vault, value, len, error, error_len);
+}
+
+static enum err open_for_check(void *arg, const uint8_t *topic, size_t topic_len, const uint8_t *aad, size_t aad_len,
+                               const uint8_t *sealed, size_t len, uint8_t *out)
+{
+    const struct check_keys *k = arg;
+    return open_record(k->vault, topic, topic_len, aad, aad_len, sealed, len, out);
+}
+
+enum err vault_check_store(const struct conf *conf, FILE *out)
+{
+    struct check_keys k = {.conf = conf};
+    struct store_crypto crypto = {.arg = &k, .overhead = RECORD_OVERHEAD, .open = open_for_check, .unlock_meta = META_NAME,
+                                  .unlock = unlock_for_check};
+    return store_check(conf->store_dir, &crypto, out);
 }

@@ -7,6 +7,8 @@
 #include "conf/conf.h"
 #include "store/store.h"
 
+#include <stdio.h>
+
 struct vault;
 
 /* Loads the configured master key file, or the one beside it that an interrupted rotation left. A missing file is not an error yet:
@@ -23,6 +25,9 @@ enum err vault_unlock(struct vault *v, struct store *s, char *error, size_t erro
 
 /* sealmqd --rotate-master-key: a new master key, the root wrapped anew. No broker may be running on the store. Interrupted anywhere, the next
  * start finds the key that fits. */
-enum err vault_rotate(struct vault *v, struct store *s, char *error, size_t error_len) MUST_CHECK;
+enum err vault_rotate(const struct conf *conf, char *error, size_t error_len) MUST_CHECK;
+
+/* sealmqd --check-store: verifies read-only, messages' contents too if the master key fits, and prints what the store holds. */
+enum err vault_check_store(const struct conf *conf, FILE *out) MUST_CHECK;
 
 #endif

@@ -305,7 +305,7 @@ static void set_defaults(struct parser *p)
 		.set_tcp_nodelay = true,
 		.sys_interval_s = 10,
 		.busy_delay_us = 150,
-		.store = CONF_STORE_MEMORY,
+		.store = CONF_STORE_LMDB,
 		.store_max_size = UINT64_C(16) << 30,
 		.durability = CONF_STRICT,
 		.sync_interval_ms = 1000,

@@ -320,6 +320,22 @@ static bool form_is_sound(const char *dir, FILE *out)
 	return rc == ERR_OK;
 }
 
+/* NULL: contents cannot be verified; the report says why. */
+static const struct store_crypto *unlocked(struct check *c, const struct store_crypto *crypto)
+{
+	char error[512];
+	uint8_t key[STORE_NAME_MAX + 2];
+	if (!crypto || !crypto->unlock)
+		return crypto;
+	MDB_val k = { meta_key(crypto->unlock_meta, key), key }, v;
+	if (mdb_get(c->txn, c->db.t[T_META], &k, &v) != MDB_SUCCESS)
+		(void)snprintf(error, sizeof error, "it has no key record");
+	else if (crypto->unlock(crypto->arg, v.mv_data, v.mv_size, error, sizeof error) == ERR_OK)
+		return crypto;
+	fprintf(c->out, "messages' contents are not verified: %s\n", error);
+	return NULL;
+}
+
 static enum err check_in_child(const char *dir, const struct store_crypto *crypto, FILE *out)
 {
 	struct check c = { .crypto = crypto, .out = out };
@@ -331,9 +347,9 @@ static enum err check_in_child(const char *dir, const struct store_crypto *crypt
 		fprintf(out, "%s\n", error);
 		return rc;
 	}
-	c.crypto = c.db.sealed ? crypto : NULL;
 	rc = db_err(mdb_txn_begin(c.db.env, NULL, MDB_RDONLY, &c.txn));
 	if (rc == ERR_OK) {
+		c.crypto = c.db.sealed ? unlocked(&c, crypto) : NULL;
 		check_tables(&c);
 		report(&c, dir);
 		mdb_txn_abort(c.txn);

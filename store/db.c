@@ -73,6 +73,14 @@ int db_lock(const char *dir, bool create, char *error, size_t error_len)
 	return -1;
 }
 
+size_t meta_key(const char *name, uint8_t key[static STORE_NAME_MAX + 2])
+{
+	size_t len = strlen(name);
+	key[0] = '.'; /* apart from the store's own */
+	memcpy(key + 1, name, len < STORE_NAME_MAX ? len : STORE_NAME_MAX);
+	return 1 + (len < STORE_NAME_MAX ? len : STORE_NAME_MAX);
+}
+
 static enum err get_meta(struct db *db, MDB_txn *txn, const char *name, void *to, size_t len)
 {
 	MDB_val key = { .mv_size = strlen(name), .mv_data = (void *)(uintptr_t)name }, value;

@@ -236,14 +236,6 @@ static enum err qos2_done(struct store *s, const struct store_op *op)
 
 /* ---- small values */
 
-static size_t meta_key(const char *name, uint8_t key[static STORE_NAME_MAX + 2])
-{
-	size_t len = strlen(name);
-	key[0] = '.'; /* apart from the store's own */
-	memcpy(key + 1, name, len < STORE_NAME_MAX ? len : STORE_NAME_MAX);
-	return 1 + (len < STORE_NAME_MAX ? len : STORE_NAME_MAX);
-}
-
 static enum err meta_op(struct store *s, const struct store_op *op)
 {
 	uint8_t key[STORE_NAME_MAX + 2];

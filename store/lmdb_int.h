@@ -154,6 +154,8 @@ enum err db_err(int rc); /* of LMDB's or the system's */
 /* Opens what is there and verifies its version and form, or creates it. Nothing is changed when it fails on existing files. */
 enum err db_open(struct db *db, const char *dir, const struct store_options *o, bool create, unsigned flags, char *error, size_t error_len);
 void db_close(struct db *db);
+/* The table's key of a meta record of the broker's; returns its length. */
+size_t meta_key(const char *name, uint8_t key[static STORE_NAME_MAX + 2]);
 /* Locks dir against another broker: a descriptor, or -1 with the reason. create: make the directory. */
 int db_lock(const char *dir, bool create, char *error, size_t error_len);
 /* Bytes of the file, and of those the ones in use. */

@@ -181,6 +181,10 @@ struct store_crypto {
 	/* Opens len bytes (overhead included) into out (len - overhead bytes). ERR_CORRUPT: not authentic. */
 	enum err (*open)(void *arg, const uint8_t *topic, size_t topic_len, const uint8_t *aad, size_t aad_len,
 	    const uint8_t *sealed, size_t len, uint8_t *out);
+	/* For store_check, which reads in a process of its own: gets the value of the named meta record there before open is used, and the
+	 * error for the report. NULL: nothing needs unlocking. */
+	const char *unlock_meta;
+	enum err (*unlock)(void *arg, const void *value, size_t len, char *error, size_t error_len);
 };
 #define STORE_OVERHEAD_MAX 64u
 #define STORE_NAME_MAX 200u
