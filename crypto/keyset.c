@@ -78,9 +78,9 @@ static bool get_hex(const char *text, uint8_t *out, size_t len)
 
 static char *put_text(char *p, const char *text)
 {
-	size_t n = strlen(text);
-	memcpy(p, text, n);
-	return p + n;
+	while (*text)
+		*p++ = *text++;
+	return p; /* what is built is not NUL-terminated */
 }
 
 /* A JSON string [RFC 8259 7]; up to six characters a byte. */
