@@ -241,7 +241,8 @@ static void on_turn_end(struct ev_loop *ev, ev_prepare *w, int revents)
     step_dead(l);
     send_outboxes(l);
     epoch_quiescent(l->broker->epoch, l->epoch_id);
-    epoch_reclaim(l->broker->epoch, l->epoch_id);
+    if (epoch_reclaim(l->broker->epoch, l->epoch_id) > 0 && (l->tick_due_ms == 0 || l->tick_due_ms > l->now_ms + 2 * WHEEL_TICK_MS))
+        set_tick(l, l->now_ms + WHEEL_TICK_MS); /* the rest soon, also when nothing else wakes us */
     if (l->stopping && !work_left(l) && atomic_load(&l->ops) == 0)
         atomic_store(&l->drained, true);
     if (l->ending && !l->conns && atomic_load(&l->ops) == 0)

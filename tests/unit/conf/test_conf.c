@@ -138,7 +138,7 @@ START_TEST(sample_file_loads_without_a_warning)
 	ck_assert_ptr_nonnull(c);
 	ck_assert_str_eq(messages, "");
 	ck_assert_str_eq(c->path, "conf/sealmq.conf");
-	ck_assert_int_eq((int)c->store, CONF_STORE_MEMORY);
+	ck_assert_int_eq((int)c->store, CONF_STORE_LMDB);
 }
 END_TEST
 
