@@ -10,7 +10,7 @@
 
 #include <check.h>
 
-static bool tls_serving; /* during the server's calls: whose memory is it? */
+static _Thread_local bool tls_serving; /* during the server's calls: whose memory is it? */
 
 struct wire { uint8_t *b; size_t n, cap, at; }; /* unread: b[at..n) */
 
@@ -91,7 +91,7 @@ static inline void peer_close(struct peer *p)
 /* The server's half of one exchange: everything on the wire, in pieces of at most step bytes (0: all at once). */
 static inline enum tls_status serve_accept(struct tls_conn *c, struct peer *p, size_t step)
 {
-	static uint8_t out[TLS_FLIGHT_MAX];
+	static _Thread_local uint8_t out[TLS_FLIGHT_MAX];
 	enum tls_status s = TLS_WANT_READ;
 	while (s == TLS_WANT_READ && p->to_server.at < p->to_server.n) {
 		size_t left = p->to_server.n - p->to_server.at, n = step && step < left ? step : left;
