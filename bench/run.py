@@ -1,0 +1,324 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Runs the scenarios against sealmqd and mosquitto in turn and prints what they reach. `make bench` and `make bench-quick` call it.
+
+    run.py [--quick] [--only NAME,...] [--rounds N] [--seconds S] [--no-mosquitto] [--out DIR]
+
+Each run has a broker of its own on loopback, with fresh memory; A B, B A, A B, ... The raw figures, their medians and what the machine is
+go to bench/results/<date>-<commit>.json (quick and partial runs: build/bench), from which report.py makes bench/report.md."""
+import argparse
+import contextlib
+import datetime
+import json
+import os
+import pathlib
+import platform
+import re
+import shutil
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+sys.dont_write_bytecode = True
+import report  # noqa: E402
+from scenarios import SCENARIOS  # noqa: E402
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+LOAD = ROOT / "build" / "mqload"
+SEALMQD = ROOT / "build" / "release" / "sealmqd"
+OURS, THEIRS = "sealmqd", "mosquitto"
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+class Broker:
+    """A process with one listener per kind of certificates, the same limits for each program, nothing on disk."""
+
+    LIMITS = ("allow_anonymous false", "max_queued_messages 0", "max_inflight_messages 100", "set_tcp_nodelay true", "log_type error", "log_type warning",
+              *(["user root"] if os.getuid() == 0 else []))
+    OWN = {OURS: ("store memory",), THEIRS: ("persistence false",)}
+
+    def __init__(self, program, directory, pki, threads=1):
+        self.name, self.ports = program, {kind: free_port() for kind in pki}
+        lines = [*self.LIMITS, *self.OWN[program], *([f"threads {threads}"] if program == OURS else [])]
+        for kind, port in self.ports.items():
+            lines += [f"listener {port} 127.0.0.1", f"cafile {pki[kind]}/ca.crt", f"certfile {pki[kind]}/server.crt", f"keyfile {pki[kind]}/server.key",
+                      "require_certificate true", "use_identity_as_username true"]
+        config = directory / f"{program}.conf"
+        config.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        self.log = directory / f"{program}.log"
+        with open(self.log, "wb") as log:
+            self.process = subprocess.Popen([mosquitto_program() if program == THEIRS else str(SEALMQD), "-c", str(config)], stdin=subprocess.DEVNULL,
+                                            stdout=log, stderr=log, cwd=directory)
+        self._await()
+
+    def _await(self):
+        deadline = time.monotonic() + 20
+        for port in self.ports.values():
+            while True:
+                if self.process.poll() is not None or time.monotonic() > deadline:
+                    raise SystemExit(f"bench: {self.name} did not start:\n{self.log.read_text(errors='replace')[-2000:]}")
+                with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+                    break
+                time.sleep(0.02)
+
+    def rss_anon_kb(self):
+        return int(re.search(r"RssAnon:\s+(\d+)", pathlib.Path(f"/proc/{self.process.pid}/status").read_text(encoding="ascii")).group(1))
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            self.process.wait(20)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+def mosquitto_program():
+    return shutil.which("mosquitto") or "/usr/sbin/mosquitto"
+
+
+class Bench:
+    def __init__(self, directory, quick, seconds):
+        self.dir, self.quick, self.seconds = directory, quick, seconds
+        self.warmup = 0.5 if quick else 1.0
+        self.pki = {}
+        for kind in ("ec", "fleet"):
+            self.pki[kind] = directory / kind
+            subprocess.run([ROOT / "bench" / "pki.sh", self.pki[kind], kind], check=True, capture_output=True)
+
+    def broker(self, program, threads=1):
+        return Broker(program, self.dir, self.pki, threads)
+
+    # -- the generator
+
+    def command(self, broker, args, kind="ec", nice=0, **options):
+        pki = self.pki[kind]
+        words = {"duration": self.seconds, "warmup": self.warmup, "port": broker.ports[kind], "pid": broker.process.pid, "ca": pki / "ca.crt",
+                 "cert": pki / "client.crt", "key": pki / "client.key", **options}
+        own = args.split()
+        return [*(["nice", "-n", str(nice)] if nice else []), str(LOAD), own[0], *(w for k, v in words.items() if f"--{k}" not in own for w in (f"--{k}", str(v))),
+                *own[1:], "--json"]
+
+    def start(self, broker, args, **options):
+        return subprocess.Popen(self.command(broker, args, **options), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    @staticmethod
+    def result(process, end=False):
+        if end:
+            process.send_signal(signal.SIGTERM)
+        try:
+            out, err = process.communicate(timeout=600)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            out, err = process.communicate()
+        with contextlib.suppress(ValueError):
+            return json.loads(out)
+        return {"ok": 0, "error": err[-500:]}
+
+    def load(self, broker, args, **options):
+        return self.result(self.start(broker, args, **options))
+
+    # -- procedures of more than one generator. Those that disturb run at a lower priority, so that what the quiet ones measure is the broker.
+
+    QUIET = "p2p --pairs 50 --rate 1000 --prefix mqb"
+
+    def fairness(self, program):
+        out = {"ok": 1}
+        for phase, disturber in (("quiet", None), ("flood", "flood --pubs 1"), ("reconnect", "connect --concurrency 500")):
+            with self.broker(program) as broker:
+                other = None
+                if disturber:
+                    other = self.start(broker, disturber, nice=10, duration=600)
+                    time.sleep(self.warmup)
+                got = self.load(broker, self.QUIET)
+                out["ok"] &= got["ok"]
+                for q in ("p50", "p99", "p999", "max"):
+                    out[f"{phase}_{q}_us"] = got.get(f"lat_{q}_us", 0)
+                if other:
+                    beside = self.result(other, end=True)
+                    out["ok"] &= beside["ok"]
+                    out.update({f"{phase}_{k}": beside[k] for k in ("pub_s", "hs_s") if k in beside})
+        return out
+
+    def storm(self, program):
+        filters = 100000 if self.quick else 1000000
+        out = {"ok": 1, "filters": filters}
+        with self.broker(program) as broker:
+            quiet = {phase: self.start(broker, self.QUIET + f"{phase} --on-signal", duration=600) for phase in ("storm", "end")}
+            time.sleep(1 + self.warmup)
+            wild = self.start(broker, f"wild --m {filters} --rate 100 --verbose", duration=0.5, warmup=0)
+            for line in wild.stderr:
+                if line.startswith("subscribing"):
+                    quiet["storm"].send_signal(signal.SIGUSR1)
+                elif "subscriptions in" in line:
+                    out.update(self._window("storm", self.result(quiet["storm"], end=True)))
+                elif line.startswith("unsubscribing"):
+                    quiet["end"].send_signal(signal.SIGUSR1)
+            got = self.result(wild)
+            out.update(self._window("end", self.result(quiet["end"], end=True)))
+        out["ok"] &= got["ok"] & out.pop("storm_ok", 0) & out.pop("end_ok", 0)
+        out.update(subscribe_s=got.get(f"m{filters}_subscribe_s", 0), teardown_s=got.get(f"m{filters}_teardown_s", 0),
+                   subscribe_us_cpu=got.get(f"m{filters}_subscribe_us_cpu", 0))
+        return out
+
+    @staticmethod
+    def _window(name, got):
+        return {f"{name}_ok": got["ok"], **{f"{name}_{q}_us": got.get(f"lat_{q}_us", 0) for q in ("p50", "p99", "p999", "max")}}
+
+    def loops(self, program):
+        out = {"ok": 1}
+        for name, args in (("p2p", "p2p"), ("fanout", "fanout --subs 500")):
+            for threads in (1, 2):
+                with self.broker(program, threads) as broker:
+                    got = self.load(broker, args)
+                out["ok"] &= got["ok"]
+                out[f"{name}_{threads}_us"] = got.get("cpu_us_per_msg", 0)
+            out[f"{name}_ratio"] = out[f"{name}_2_us"] / out[f"{name}_1_us"] if out[f"{name}_1_us"] else 0
+        return out
+
+    def leak(self, program):
+        out = {"ok": 1}
+        # The first rounds fill free lists, which are bounded at 256 KiB a size and thread.
+        for name, args, few, many in (("connect", "connect --concurrency 64", 10000, 100000), ("churn", "churn --qos 1 --concurrency 64", 20000, 50000)):
+            if self.quick:
+                few, many = few // 5, many // 20
+            with self.broker(program) as broker:
+                got = self.load(broker, args, count=few, timeout=30)
+                before = broker.rss_anon_kb()
+                out["ok"] &= got["ok"]
+                got = self.load(broker, args, count=many, timeout=30)
+                after = broker.rss_anon_kb()
+            out["ok"] &= got["ok"]
+            out.update({f"{name}_rss_before_kb": before, f"{name}_rss_kb": after, f"{name}_bytes": max(after - before, 0) * 1024 / many,
+                        f"{name}_per_cpu_s": got.get("hs_per_cpu_s", 0), f"{name}_rounds": got.get("handshakes", 0)})
+        return out
+
+    def run(self, scenario, program):
+        args = (self.quick and scenario.quick_args) or scenario.args
+        if args.startswith("@"):
+            return getattr(self, args[1:])(program)
+        with self.broker(program) as broker:
+            return self.load(broker, args, kind=scenario.pki)
+
+
+# ---- what is kept
+
+def output(*command):
+    try:
+        return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False).stdout.strip()
+    except OSError:
+        return ""
+
+
+def first_match(pattern, path):
+    with contextlib.suppress(OSError):
+        found = re.search(pattern, pathlib.Path(path).read_text(encoding="utf-8", errors="replace"), re.MULTILINE)
+        return found.group(1).strip() if found else ""
+    return ""
+
+
+def circumstances(args, programs):
+    changed = output("git", "status", "--porcelain", "--untracked-files=no")
+    return {
+        "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "commit": output("git", "rev-parse", "--short=10", "HEAD") + ("-changed" if changed else ""),
+        "machine": {"cpu": first_match(r"^model name\s*:(.*)$", "/proc/cpuinfo") or platform.processor(), "arch": platform.machine(), "cpus": os.cpu_count(),
+                    "memory_mb": int(first_match(r"^MemTotal:\s+(\d+)", "/proc/meminfo") or 0) // 1024, "kernel": platform.release(),
+                    "congestion": first_match(r"(\S+)", "/proc/sys/net/ipv4/tcp_congestion_control"), "load_before": os.getloadavg()[0]},
+        "versions": {OURS: output(str(SEALMQD), "--version") or "", **({THEIRS: (output(mosquitto_program(), "-h").splitlines() or [""])[0]} if THEIRS in programs else {}),
+                     "openssl": output("openssl", "version"), "compiler": (output("gcc", "--version").splitlines() or [""])[0]},
+        "durability": "none: kept in memory (sealmqd: store memory; mosquitto: persistence false)",
+        "sessions": "clean", "transport": "TLS 1.3, mutual, on loopback", "loops": 1,
+        "rounds": args.rounds, "seconds": args.seconds, "quick": args.quick,
+    }
+
+
+def median(values):
+    values = [v for v in values if v is not None]
+    return statistics.median(values) if values else None
+
+
+def summarise(scenarios, runs, programs, mosquitto_version):
+    """{scenario: {key: {broker: median, "ratio": median of the rounds' ratios, better > 1, "must", "goal": turned over to this machine,
+    and as they were set}}}"""
+    out = {}
+    for s in scenarios:
+        mine = [r for r in runs if r["scenario"] == s.name]
+        rows = {}
+        for m in s.metrics:
+            values = {b: {r["round"]: r["data"][m.key] * m.scale for r in mine if r["broker"] == b and m.key in r["data"]} for b in programs}
+            row = {b: median(v.values()) for b, v in values.items() if v}
+            both = [(values[OURS][n], values[THEIRS][n]) for n in values[OURS] if n in values.get(THEIRS, {})]
+            ratios = [(b / a if m.less else a / b) for a, b in both if a > 0 and b > 0]
+            if ratios:
+                row["ratio"] = median(ratios)
+            reference = m.reference and m.reference["version 2.0" not in mosquitto_version]
+            turn = row[THEIRS] / reference if reference and row.get(THEIRS) else 1.0
+            for limit in ("must", "goal"):
+                if getattr(m, limit) is not None:
+                    row.update({limit: getattr(m, limit) * turn, limit + "_as_set": getattr(m, limit)})
+            rows[m.key] = row
+        out[s.name] = rows
+    return out
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="one round of one second each: under two minutes, for a first look")
+    parser.add_argument("--only", help="names of scenarios, or beginnings, with commas")
+    parser.add_argument("--rounds", type=int)
+    parser.add_argument("--seconds", type=float)
+    parser.add_argument("--no-mosquitto", action="store_true")
+    parser.add_argument("--out", type=pathlib.Path, help="where results/ and report.md go")
+    args = parser.parse_args()
+    args.rounds = args.rounds or (1 if args.quick else 3)
+    args.seconds = args.seconds or (1 if args.quick else 4)
+    only = tuple(args.only.split(",")) if args.only else None
+    scenarios = [s for s in SCENARIOS if (s.name.startswith(only) if only else s.quick or not args.quick)]
+    if not scenarios:
+        parser.error("no such scenario; there are: " + " ".join(s.name for s in SCENARIOS))
+    programs = [OURS] if args.no_mosquitto else [OURS, THEIRS]
+    out = args.out or (ROOT / "build" / "bench" if args.quick or only or args.no_mosquitto else ROOT / "bench")
+    result = {**circumstances(args, programs), "runs": []}
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="sealmq-bench.") as temporary:
+        bench = Bench(pathlib.Path(temporary), args.quick, args.seconds)
+        for n in range(1, args.rounds + 1):
+            for s in scenarios:
+                if s.rounds and n > s.rounds:
+                    continue
+                for program in programs if n % 2 else reversed(programs):
+                    if s.ours_alone and program != OURS:
+                        continue
+                    data = bench.run(s, program)
+                    result["runs"].append({"round": n, "scenario": s.name, "broker": program, "data": data})
+                    head = s.metrics[0]
+                    value = data.get(head.key)
+                    print(f"[{time.monotonic() - began:5.0f} s] round {n}  {s.name:<16} {program:<10} "
+                          f"{report.number(value * head.scale if value is not None else None):>10} {head.unit} {head.label}"
+                          f"{'' if data.get('ok') else '   CHECKS FAILED ' + data.get('error', '')}", flush=True)
+    result["took_s"] = round(time.monotonic() - began)
+    result["summary"] = summarise(scenarios, result["runs"], programs, result["versions"].get(THEIRS, ""))
+    (out / "results").mkdir(parents=True, exist_ok=True)
+    path = out / "results" / f"{result['date'][:16].replace(':', '').replace('-', '')}-{result['commit']}.json"
+    path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    print("\n" + report.table(result))
+    report.write(out)
+    print(f"\n{path}\n{out / 'report.md'}")
+    return 0 if all(r["data"].get("ok") for r in result["runs"] if r["broker"] == OURS) else 3
+
+
+if __name__ == "__main__":
+    sys.exit(main())
