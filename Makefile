@@ -155,6 +155,11 @@ lint:
 layers:
 	$(Q)scripts/check-layers.sh
 
+# kill -9 and power cuts, N of each kind: docs/store.md.
+.PHONY: crash
+crash: $(O)/tests/crash/store_crash
+	$(Q)tests/crash/run.sh $< $(or $(N),20)
+
 # ---- benchmarks: bench/README.md. BENCH_ARGS is passed on (make bench BENCH_ARGS='--only p2p-q0-64').
 .PHONY: bench bench-quick bench-tools
 bench bench-quick:

@@ -121,7 +121,7 @@ static enum err db_make(struct db *db, MDB_txn *txn, bool sealed)
 /* Reads only: a store of another version is left as it is. */
 static enum err db_recognise(struct db *db, MDB_txn *txn, const char *dir, char *error, size_t error_len)
 {
-	uint8_t format[FORMAT_LEN];
+	uint8_t format[FORMAT_LEN] = { 0 };
 	if (mdb_dbi_open(txn, table_names[T_META], 0, &db->t[T_META]) != MDB_SUCCESS
 	    || get_meta(db, txn, "format", format, sizeof format) != ERR_OK) {
 		snprintf(error, error_len, "%s/data.mdb is not a store of sealmqd: move it away, or set another persistence_location", dir);
@@ -169,7 +169,7 @@ static enum err db_open_tables(struct db *db, const char *dir, const struct stor
 		snprintf(error, error_len, "%s/data.mdb: %s", dir, mdb_strerror(rc));
 		return db_err(rc);
 	}
-	if (!create || !is_empty(txn)) {
+	if (!create || !o || !is_empty(txn)) {
 		enum err e = db_recognise(db, txn, dir, error, error_len);
 		if (e == ERR_OK)
 			e = db_err(mdb_txn_commit(txn)); /* keeps the table handles */

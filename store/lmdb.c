@@ -139,7 +139,7 @@ static enum err session_delete(struct store *s, store_session number, bool *swep
 {
 	struct lmdb *l = lmdb_of(s);
 	uint8_t key[4];
-	bool left;
+	bool left = false;
 	put_be(key, number, 4);
 	enum err rc = db_del(s, T_SESSIONS, key, sizeof key);
 	if (rc == ERR_OK || rc == ERR_NOT_FOUND)
@@ -257,7 +257,6 @@ static void settle(struct store *s, bool committed)
 	if (committed && l->dead_finished)
 		store_number_release(s, l->dead[--l->n_dead]);
 	l->dead_finished = false;
-	l->uncommitted = false;
 	l->uncommitted_bytes = 0;
 	l->sync_now = false;
 }
@@ -320,12 +319,6 @@ static enum err begin_txn(struct store *s)
 	}
 	look_at_space(s);
 	return ERR_OK;
-}
-
-static enum err lmdb_begin(struct store *s, const struct store_op *batch)
-{
-	queue_note_acked(lmdb_of(s), batch);
-	return begin_txn(s);
 }
 
 static enum err save_record(struct store *s)
@@ -398,14 +391,33 @@ static enum err finish_txn(struct store *s)
 	return commit_now(s);
 }
 
+/* Topics grow old under load as well. */
+static enum err sweep_along(struct store *s)
+{
+	struct lmdb *l = lmdb_of(s);
+	uint64_t now = clock_mono_ms();
+	bool more = false;
+	if (!l->all_topics || now - l->sweep_ms < SWEEP_MS)
+		return ERR_OK;
+	l->sweep_ms = now;
+	enum err rc = history_sweep(s, SWEEP_TOPICS, DELETES_PER_BATCH, &more);
+	if (more)
+		l->sweep_ms = 0;
+	return rc;
+}
+
 static enum err lmdb_commit(struct store *s)
 {
 	struct lmdb *l = lmdb_of(s);
-	l->uncommitted = true;
+	enum err rc = sweep_along(s);
+	if (rc != ERR_OK) {
+		lmdb_abort(s);
+		return rc;
+	}
 	if (s->options.durability == STORE_OFF && !l->sync_now && clock_mono_ms() - l->committed_ms < sync_interval(s)
 	    && l->uncommitted_bytes < UNCOMMITTED_MAX)
 		return ERR_OK;
-	enum err rc = finish_txn(s);
+	rc = finish_txn(s);
 	if (rc == ERR_OK && l->unsynced && clock_mono_ms() - l->synced_ms >= sync_interval(s))
 		rc = sync_all(s);
 	return rc;
@@ -540,6 +552,16 @@ static void try_recovery(struct store *s)
 	} else if (finish_txn(s) != ERR_OK) {
 		start_failing(s);
 	}
+}
+
+static enum err lmdb_begin(struct store *s, const struct store_op *batch)
+{
+	struct lmdb *l = lmdb_of(s);
+	if (atomic_load(&s->failing) && clock_mono_ms() - l->reopen_ms >= REOPEN_MS)
+		try_recovery(s); /* also when there is never a moment without operations */
+	s->batch_error = ERR_OK;
+	queue_note_acked(l, batch);
+	return begin_txn(s);
 }
 
 /* Deletes in the background, in a transaction of its own, when no batch carries it along. */

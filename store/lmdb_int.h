@@ -69,7 +69,7 @@ struct lmdb {
 	bool dead_finished;                 /* the last of dead, with the open transaction */
 	bool sync_now;                      /* this commit is synced whatever the durability */
 	bool tight, very_tight;             /* less than 10 %, 5 % of the file is free */
-	bool uncommitted, unsynced;         /* durability off, relaxed */
+	bool unsynced;                      /* durability relaxed */
 	size_t uncommitted_bytes;
 	uint64_t committed_ms, synced_ms, space_ms, reopen_ms, sweep_ms; /* monotonic */
 	size_t good_txn;                    /* the last transaction known to be committed */

@@ -158,6 +158,7 @@ static int compare_keys(const struct node *a, const struct node *b)
 	return c ? c : a->key_len < b->key_len ? -1 : a->key_len > b->key_len;
 }
 
+/* NOLINTBEGIN(misc-no-recursion): as deep as a table in the main table, each of at most DEPTH_MAX levels */
 static bool verify_tree(struct verifier *v, const uint8_t *db, enum kind kind, bool skip_leaves);
 
 /* The free list's data: a count, then so many pages, none of which is in use. */
@@ -253,6 +254,8 @@ static bool verify_tree(struct verifier *v, const uint8_t *db, enum kind kind, b
 	v->buffers = outer;
 	return good && (skip_leaves || t.found == t.entries || bad(v, t.root, "is the root of a table whose entries are not as many as it says"));
 }
+
+/* NOLINTEND(misc-no-recursion) */
 
 /* The newer of the two meta pages. */
 static bool read_newest_meta(struct verifier *v, uint8_t meta[static META_LEN])

@@ -188,8 +188,8 @@ enum err queue_deliver(struct store *s, struct store_op *op)
 {
 	struct lmdb *l = lmdb_of(s);
 	struct stored_session *session = session_find(l, op->u.delivery.session);
-	struct queue_entry e;
-	MDB_cursor *c;
+	struct queue_entry e = { 0 };
+	MDB_cursor *c = NULL;
 	if (!session)
 		return ERR_NOT_FOUND;
 	if (is_unwatched_sent(op) && is_acked_later(l, op))
@@ -222,7 +222,7 @@ static enum err find_queued(struct store *s, struct stored_session *session, MDB
 	MDB_val k = { sizeof start, start }, v;
 	int r = mdb_cursor_get(*c, &k, &v, MDB_SET_RANGE);
 	for (; r == MDB_SUCCESS; r = mdb_cursor_get(*c, &k, &v, MDB_NEXT)) {
-		store_session owner;
+		store_session owner = 0;
 		rc = queue_entry_decode(&k, &v, &owner, e);
 		if (rc != ERR_OK || owner != session->number)
 			break;
@@ -239,8 +239,8 @@ static enum err find_queued(struct store *s, struct stored_session *session, MDB
 static enum err drop_oldest(struct store *s, struct stored_session *session, size_t size)
 {
 	while (over_quota(s, session, size)) {
-		struct queue_entry e;
-		MDB_cursor *c;
+		struct queue_entry e = { 0 };
+		MDB_cursor *c = NULL;
 		enum err rc = find_queued(s, session, &c, &e);
 		if (rc != ERR_OK)
 			return rc;
@@ -440,8 +440,8 @@ enum err queue_delete(struct store *s, store_session number, size_t max, bool *l
 	int r = mdb_cursor_get(c, &k, &v, MDB_SET_RANGE);
 	*left = false;
 	for (; r == MDB_SUCCESS; r = mdb_cursor_get(c, &k, &v, MDB_NEXT), max--) {
-		struct queue_entry e;
-		store_session owner;
+		struct queue_entry e = { 0 };
+		store_session owner = 0;
 		rc = queue_entry_decode(&k, &v, &owner, &e);
 		if (rc != ERR_OK || owner != number)
 			break;
@@ -504,8 +504,8 @@ enum err queue_count(struct store *s, MDB_txn *txn)
 	struct stored_session *session = NULL;
 	enum err rc = ERR_OK;
 	while (rc == ERR_OK && (r = mdb_cursor_get(c, &k, &v, MDB_NEXT)) == MDB_SUCCESS) {
-		struct queue_entry e;
-		store_session owner;
+		struct queue_entry e = { 0 };
+		store_session owner = 0;
 		rc = queue_entry_decode(&k, &v, &owner, &e);
 		if (rc != ERR_OK)
 			break;

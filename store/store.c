@@ -38,35 +38,35 @@ static struct number *number_find(const struct store *s, store_session value)
 	return NULL;
 }
 
-enum err store_number_take(struct store *s, store_session value)
+enum err store_number_take(struct store *s, store_session number)
 {
-	struct number *number = malloc(sizeof *number);
-	if (!number)
+	struct number *entry = malloc(sizeof *entry);
+	if (!entry)
 		return ERR_NOMEM;
 	enum err rc = ERR_OK;
 	pthread_mutex_lock(&s->numbers_lock);
-	if (number_find(s, value)) {
+	if (number_find(s, number)) {
 		rc = ERR_EXISTS;
 	} else {
-		number->value = value;
-		map_insert(&s->numbers, &number->node, map_hash_u64(value));
-		if (value >= s->next_number) /* loaded: go on behind it, so that a number is reused as late as possible */
-			s->next_number = value < NUMBER_MAX ? value + 1 : 1;
-		number = NULL;
+		entry->value = number;
+		map_insert(&s->numbers, &entry->node, map_hash_u64(number));
+		if (number >= s->next_number) /* loaded: go on behind it, so that a number is reused as late as possible */
+			s->next_number = number < NUMBER_MAX ? number + 1 : 1;
+		entry = NULL;
 	}
 	pthread_mutex_unlock(&s->numbers_lock);
-	free(number);
+	free(entry);
 	return rc;
 }
 
-void store_number_release(struct store *s, store_session value)
+void store_number_release(struct store *s, store_session number)
 {
 	pthread_mutex_lock(&s->numbers_lock);
-	struct number *number = number_find(s, value);
-	if (number)
-		map_remove(&s->numbers, &number->node);
+	struct number *entry = number_find(s, number);
+	if (entry)
+		map_remove(&s->numbers, &entry->node);
 	pthread_mutex_unlock(&s->numbers_lock);
-	free(number);
+	free(entry);
 }
 
 store_session store_session_number(struct store *s)

@@ -251,6 +251,48 @@ START_TEST(topics_that_nobody_publishes_to_are_swept)
 }
 END_TEST
 
+START_TEST(a_sparse_filter_is_read_in_bounded_steps)
+{
+	struct store_options o = history_options();
+	o.durability = STORE_OFF;
+	o.max_size = 256u << 20;
+	struct rig r;
+	enum { N = 230000 };
+	rig_start(&r, &o);
+	put(&r, "needle", "first");
+	struct msg *m = make_msg("noise", "n", 1);
+	static struct store_op ops[1000];
+	for (uint32_t i = 0; i < N; i += 1000) {
+		size_t before = r.done;
+		for (uint32_t k = 0; k < 1000; k++) {
+			ops[k] = op_publish(m, NULL, 0);
+			ops[k].u.publish.history = true;
+			rig_submit(&r, &ops[k]);
+		}
+		rig_wait(&r, before + 1000);
+	}
+	msg_unref(m);
+	put(&r, "needle", "last");
+	unsigned steps = 0, found = 0;
+	uint64_t after = 0;
+	for (bool end = false; !end; steps++) {
+		struct store_op op = { .verb = STORE_HISTORY, .u.history = { .match = begins, .match_arg = (void *)(uintptr_t)"need", .after = after,
+			.max_entries = 10, .max_bytes = 1000 } };
+		ck_assert_int_eq(rig_do(&r, &op), ERR_OK);
+		found += op.u.history.n_entries;
+		for (uint32_t i = 0; i < op.u.history.n_entries; i++)
+			msg_unref(op.u.history.entries[i].msg);
+		pool_free(op.u.history.entries);
+		after = op.u.history.next;
+		end = op.u.history.end;
+	}
+	ck_assert_uint_eq(found, 2);
+	ck_assert_uint_eq(steps, 3); /* 100,000 rows a step */
+	is_past(&r, (struct query){ .topic = "needle" }, "first last "); /* which has an index of its own */
+	rig_end(&r);
+}
+END_TEST
+
 static bool read_done;
 
 static void note_read(struct store_op *op, void *owner)
@@ -312,6 +354,7 @@ int main(void)
 	tcase_add_test(t, a_message_lives_as_long_as_history_or_a_queue_needs_it);
 	tcase_add_test(t, count_bytes_and_age_limit_a_topic);
 	tcase_add_test(t, topics_that_nobody_publishes_to_are_swept);
+	tcase_add_test(t, a_sparse_filter_is_read_in_bounded_steps);
 	tcase_add_test(t, pages_agree_with_what_is_published_meanwhile);
 	suite_add_tcase(suite, t);
 	SRunner *runner = srunner_create(suite);
