@@ -67,12 +67,13 @@ void tls_conn_free(struct tls_conn *c);
 /* One step of the handshake with what io->in holds. TLS_DONE: complete, tls_conn_identity is set. io->out needs TLS_FLIGHT_MAX free. */
 enum tls_status tls_accept(struct tls_conn *c, struct tls_io *io) MUST_CHECK;
 /* Decrypts into buf (cap >= TLS_RECORD_MAX) until io->in is used up or less than TLS_RECORD_MAX of cap is left; *len bytes were written, whatever
- * is returned. TLS_DONE: buf is full, call again; TLS_WANT_READ: all consumed. */
+ * is returned. TLS_DONE: buf is full, call again; TLS_WANT_READ: all consumed. Never writes to io->out: answers to key updates (at most 4 KiB,
+ * or the connection fails) and an alert leave with the next tls_write or tls_close, in the slack of TLS_RECORD_OVERHEAD or more. */
 enum tls_status tls_read(struct tls_conn *c, struct tls_io *io, uint8_t *buf, size_t cap, size_t *len) MUST_CHECK;
 /* Encrypts all of buf as ceil(len / 16 KiB) records into io->out, which must have room (len + TLS_RECORD_OVERHEAD a record).
  * TLS_DONE or TLS_FAILED. */
 enum tls_status tls_write(struct tls_conn *c, struct tls_io *io, const uint8_t *buf, size_t len) MUST_CHECK;
-/* Appends a close_notify, if the connection is up. */
+/* Appends a close_notify if the connection is up, or the alert that says why tls_read failed. */
 void tls_close(struct tls_conn *c, struct tls_io *io);
 
 enum tls_cause tls_conn_cause(const struct tls_conn *c);

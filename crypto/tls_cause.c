@@ -77,6 +77,7 @@ enum tls_cause tls_cause_of(int wolf_error)
 		{ KEY_SHARE_ERROR, TLS_CAUSE_CIPHER },
 		{ BAD_KEY_SHARE_DATA, TLS_CAUSE_CIPHER },
 		{ FATAL_ERROR, TLS_CAUSE_PEER_ALERT },
+		{ WOLFSSL_ERROR_ZERO_RETURN, TLS_CAUSE_PEER_ALERT }, /* close notify before the handshake's end */
 		{ MEMORY_E, TLS_CAUSE_NOMEM },
 		{ MEMORY_ERROR, TLS_CAUSE_NOMEM },
 	};

@@ -20,7 +20,8 @@ enum {
 	RECORD_HEADER = 5,
 	RECORD_WIRE_MAX = RECORD_HEADER + 16384 + 2048, /* TLS 1.2's limit; 1.3's is lower */
 	RECORD_HANDSHAKE = 22,                          /* content type */
-	BACKLOG_MAX = 4096,                             /* bytes of answers that found no room */
+	BACKLOG_MAX = 4096,                             /* bytes of unsent answers; a flood of key updates ends here */
+	RECORD_GROWTH_MAX = 29,                         /* TLS 1.2: header 5, nonce 8, tag 16; 1.3: 22 */
 	DETAIL_MAX = 256,
 };
 
@@ -30,12 +31,12 @@ struct tls_conn {
 	struct tls_io *io;       /* during a call only */
 	struct identity *id;     /* from the verify callback; trusted once up */
 	uint8_t *part;           /* an unfinished record, or a finished one being fed */
-	uint8_t *backlog;        /* key update answers that found no room in io->out */
+	uint8_t *backlog;        /* answers to key updates, an alert: what tls_read wants sent */
 	char *detail;            /* NULL until something failed */
 	uint32_t part_len, part_cap, part_fed, direct_left, backlog_len;
 	int verify_error;        /* what the verify callback refused */
 	uint8_t cause;           /* enum tls_cause */
-	bool part_whole, started, up, failed, closed;
+	bool part_whole, started, up, failed, closed, reading;
 };
 
 /* ---- ciphertext in */
@@ -150,7 +151,8 @@ static size_t room(const struct tls_io *io)
 }
 
 /* Takes everything, always: after a WANT_WRITE wolfSSL must be called again with the same bytes, which our callers cannot promise.
- * Output of the caller's own calls fits by contract; only an answer to a peer's key update may find no room, and waits. */
+ * Output of the caller's own calls fits by contract. What reading brings forth (answers to key updates, an alert) waits for the next
+ * write or close: before its next data is early enough for an answer [RFC 8446 4.6.3]. */
 int tls_conn_send(WOLFSSL *ssl, char *buf, int size, void *arg)
 {
 	struct tls_conn *c = arg;
@@ -158,7 +160,7 @@ int tls_conn_send(WOLFSSL *ssl, char *buf, int size, void *arg)
 	if (size < 0)
 		return WOLFSSL_CBIO_ERR_GENERAL;
 	size_t n = (size_t)size;
-	if (c->io && c->backlog_len == 0 && room(c->io) >= n) {
+	if (c->io && !c->reading && c->backlog_len == 0 && room(c->io) >= n) {
 		memcpy(c->io->out + c->io->out_len, buf, n);
 		c->io->out_len += n;
 		return size;
@@ -365,7 +367,30 @@ enum tls_status tls_accept(struct tls_conn *c, struct tls_io *io)
 		return TLS_DONE;
 	}
 	int error = wolfSSL_get_error(c->ssl, rc);
+	if (error == WOLFSSL_ERROR_ZERO_RETURN)
+		set_detail(c, "alert 0: %s", tls_alert_text(0));
 	return error == WOLFSSL_ERROR_WANT_READ ? TLS_WANT_READ : fail_wolf(c, error);
+}
+
+static enum tls_status read_records(struct tls_conn *c, const struct tls_io *io, uint8_t *buf, size_t cap, size_t *len)
+{
+	while (cap - *len >= TLS_RECORD_MAX) {
+		size_t n = cap - *len < INT_MAX ? cap - *len : INT_MAX;
+		int rc = wolfSSL_read(c->ssl, buf + *len, (int)n);
+		if (rc > 0) {
+			*len += (size_t)rc;
+			continue;
+		}
+		int error = wolfSSL_get_error(c->ssl, rc);
+		if (error == WOLFSSL_ERROR_WANT_READ)
+			return TLS_WANT_READ;
+		if (error != WOLFSSL_ERROR_ZERO_RETURN)
+			return fail_wolf(c, error);
+		c->closed = true;
+		return TLS_CLOSED;
+	}
+	/* The buffer is full; a caller whose input is used up need not ask again. */
+	return io->in_len == 0 && !c->part_whole && wolfSSL_pending(c->ssl) == 0 ? TLS_WANT_READ : TLS_DONE;
 }
 
 enum tls_status tls_read(struct tls_conn *c, struct tls_io *io, uint8_t *buf, size_t cap, size_t *len)
@@ -377,30 +402,12 @@ enum tls_status tls_read(struct tls_conn *c, struct tls_io *io, uint8_t *buf, si
 		return TLS_CLOSED;
 	if (!c->up)
 		return fail_with(c, TLS_CAUSE_PROTOCOL);
-	flush_backlog(c, io);
 	c->io = io;
-	while (cap - *len >= TLS_RECORD_MAX) {
-		size_t n = cap - *len < INT_MAX ? cap - *len : INT_MAX;
-		int rc = wolfSSL_read(c->ssl, buf + *len, (int)n);
-		if (rc > 0) {
-			*len += (size_t)rc;
-			continue;
-		}
-		int error = wolfSSL_get_error(c->ssl, rc);
-		if (error == WOLFSSL_ERROR_WANT_READ) {
-			c->io = NULL;
-			return TLS_WANT_READ;
-		}
-		if (error == WOLFSSL_ERROR_ZERO_RETURN) {
-			c->io = NULL;
-			c->closed = true;
-			return TLS_CLOSED;
-		}
-		return fail_wolf(c, error);
-	}
+	c->reading = true;
+	enum tls_status s = read_records(c, io, buf, cap, len);
+	c->reading = false;
 	c->io = NULL;
-	/* The buffer is full; a caller whose input is used up need not ask again. */
-	return io->in_len == 0 && !c->part_whole && wolfSSL_pending(c->ssl) == 0 ? TLS_WANT_READ : TLS_DONE;
+	return s;
 }
 
 enum tls_status tls_write(struct tls_conn *c, struct tls_io *io, const uint8_t *buf, size_t len)
@@ -411,7 +418,7 @@ enum tls_status tls_write(struct tls_conn *c, struct tls_io *io, const uint8_t *
 		return fail_with(c, TLS_CAUSE_PROTOCOL);
 	flush_backlog(c, io);
 	size_t records = len / TLS_RECORD_MAX + (len % TLS_RECORD_MAX != 0);
-	if (len > INT_MAX || room(io) < records * TLS_RECORD_OVERHEAD || room(io) - records * TLS_RECORD_OVERHEAD < len + c->backlog_len) {
+	if (len > INT_MAX || c->backlog_len > 0 || room(io) < records * RECORD_GROWTH_MAX || room(io) - records * RECORD_GROWTH_MAX < len) {
 		set_detail(c, "no room for the ciphertext of %zu bytes", len);
 		return fail_with(c, TLS_CAUSE_PROTOCOL);
 	}
@@ -425,9 +432,11 @@ enum tls_status tls_write(struct tls_conn *c, struct tls_io *io, const uint8_t *
 
 void tls_close(struct tls_conn *c, struct tls_io *io)
 {
-	if (!c->up || c->failed)
+	if (!c->up)
 		return;
-	flush_backlog(c, io);
+	flush_backlog(c, io); /* also the alert of a failed tls_read */
+	if (c->failed)
+		return;
 	c->io = io;
 	(void)wolfSSL_shutdown(c->ssl); /* sends close_notify the first time; the peer's answer is not waited for */
 	c->io = NULL;
