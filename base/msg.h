@@ -27,6 +27,7 @@ struct msg {
 	uint8_t flags;           /* MSG_* */
 	uint64_t time_ms;        /* wall clock when received */
 	uint64_t expiry_ms;      /* wall clock after which it is not delivered; 0: never */
+	uint64_t order;          /* by time_ms, then in one thread's order of msg_new: sorts messages oldest first */
 	uint8_t data[];          /* topic, publisher, properties, payload */
 };
 

@@ -7,32 +7,63 @@
 #include "broker/sessions.h"
 #include "mqtt/encode.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 /* ---- retained messages for a new subscription ---- */
 
-struct retained_for {
-    struct session *session;
-    uint8_t qos;
-    uint32_t sub_id;
+struct found {
+    uint64_t order;
+    struct msg *msg; /* one reference */
 };
 
-static bool push_retained(void *arg, struct msg *m)
+struct finding {
+    struct found *list;
+    size_t n, cap;
+    bool no_memory;
+};
+
+static bool keep_found(void *arg, struct msg *m)
 {
-    const struct retained_for *r = arg;
-    struct entry e = {.msg = msg_ref(m), .sub_id = r->sub_id};
-    e.qos = (m->qos < r->qos ? m->qos : r->qos) & 3U;
-    e.retain = 1; /* [MQTT-3.3.1-8] */
-    session_push(r->session, &e, false);
-    return !r->session->conn->failed;
+    struct finding *f = arg;
+    if (f->n == f->cap) {
+        size_t cap = f->cap ? f->cap * 2 : 16;
+        struct found *list = pool_realloc(f->list, cap * sizeof *list);
+        if (!list) {
+            f->no_memory = true;
+            return false;
+        }
+        f->list = list;
+        f->cap = cap;
+    }
+    f->list[f->n++] = (struct found){m->order, msg_ref(m)};
+    return true;
+}
+
+static int oldest_first(const void *a, const void *b)
+{
+    uint64_t x = ((const struct found *)a)->order, y = ((const struct found *)b)->order;
+    return x < y ? -1 : x > y;
 }
 
 static void send_retained(struct session *s, const uint8_t *filter, size_t len, uint8_t qos)
 {
     struct topic_share share;
-    struct retained_for r = {.session = s, .qos = qos};
-    if (s->conn && topic_share_parse(filter, len, &share) && !share.group)
-        retained_match(s->loop->broker->retained, filter, len, push_retained, &r);
+    struct finding f = {0};
+    if (!s->conn || !topic_share_parse(filter, len, &share) || share.group)
+        return;
+    retained_match(s->loop->broker->retained, filter, len, keep_found, &f);
+    if (f.n > 1)
+        qsort(f.list, f.n, sizeof *f.list, oldest_first);
+    for (size_t i = 0; i < f.n; i++) {
+        struct entry e = {.msg = f.list[i].msg};
+        e.qos = (e.msg->qos < qos ? e.msg->qos : qos) & 3U;
+        e.retain = 1; /* [MQTT-3.3.1-8] */
+        session_push(s, &e, false);
+    }
+    pool_free(f.list);
+    if (f.no_memory)
+        conn_fail(s->conn, "out of memory");
 }
 
 /* ---- the store's part, for persistent sessions ---- */

@@ -10,7 +10,7 @@ _Static_assert(sizeof(struct conn) <= 352, "one per connection");
 _Static_assert(sizeof(struct session) <= 320, "one per session, its client id behind it");
 _Static_assert(sizeof(struct identity) <= 80, "one per connection, its CN behind it");
 _Static_assert(sizeof(struct entry) <= 32, "one per message and receiver");
-_Static_assert(sizeof(struct msg) <= 32, "in front of each topic and payload");
+_Static_assert(sizeof(struct msg) <= 40, "in front of each topic and payload");
 _Static_assert(sizeof(struct target) <= 16, "one per match of a PUBLISH");
 
 START_TEST(an_idle_connection_and_its_session_are_under_a_kilobyte)
