@@ -45,7 +45,8 @@ def test_persistent_session_keeps_subscriptions_and_queues(connect, name, ending
     sub = connect("s", clean=False)
     assert sub.connack.session_present
     got = [sub.recv_publish() for _ in range(100)]
-    assert [m.payload.decode() for m in got] == [f"{kind} {i}" for i in range(50) for kind in ("one", "two")]
+    for topic, kind in ((name + "/1", "one"), (name + "/2/x", "two")):
+        assert [m.payload.decode() for m in got if m.topic == topic] == [f"{kind} {i}" for i in range(50)]
     assert all(m.qos == (1 if m.topic == name + "/1" else 2) for m in got)
     assert not any(m.dup or m.retain for m in got)
     pub = connect("p2")
@@ -192,6 +193,35 @@ def test_refused_client_may_pipeline(connect, broker, name):
         assert [x.type for x in c.expect_close()] == [p.CONNACK]
     watcher.publish(name, b"fence")
     watcher.recv_publish(name, b"fence")
+
+
+@pytest.mark.parametrize("ending", ["take-over", "drop", "reset"])
+def test_connack_is_first_though_the_store_answers_the_former_connection_late(connect, broker, name, ending):
+    """PUBREC and PUBLISH of a connection that ends are still with the store when the next one comes [MQTT-3.2.0-1]."""
+    pub = connect("p")
+    first = connect("s", clean=False)
+    first.subscribe((name, 2))
+    for i in range(10):
+        pub.publish(name, str(i), 2)
+    pids = [first.recv_publish(ack=False).pid for _ in range(10)]
+    second = broker.raw()
+    first.send(b"".join(p.ack(p.PUBREC, pid) for pid in pids) + p.publish(name + "/x", b"x", 2, pid=7) + p.publish(name + "/x", b"x", 1, pid=8))
+    if ending != "take-over":
+        getattr(first, ending)()
+    second.send(p.connect(name + "s", clean=False))
+    connack = second.recv()
+    assert connack.type == p.CONNACK and connack.body == b"\1\0", connack
+    second.ping()
+    done = set()
+    while done != set(pids):
+        m = second.recv()
+        if m.type == p.PUBREL:
+            second.send(p.ack(p.PUBCOMP, m.pid))
+            done.add(m.pid)
+        else:
+            assert m.type == p.PUBLISH and m.pid in pids, f"an answer to the former connection: {m}"
+            second.send(p.ack(p.PUBREC, m.pid))
+    second.drop()
 
 
 # -- client ids

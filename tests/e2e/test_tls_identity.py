@@ -23,7 +23,7 @@ REASONS = {
     "version": r"version",
 }
 
-GOOD = ["rsa", "no_eku", "v1", "utf8", "spaces", "printable", "ia5", "more_names", "long_cn"]
+GOOD = ["rsa", "no_eku", "v1", "utf8", "spaces", "printable", "ia5", "more_names", "long_cn", "chained"]
 BAD_CHAIN = ["expired", "expired_v1", "not_yet_valid", "other_ca", "other_ca_v1", "same_named_ca", "server_eku"]
 BAD_CN = ["cn_plus", "cn_hash", "cn_slash", "cn_nul", "cn_nul_last", "cn_control", "cn_newline", "cn_del", "cn_c1_control",
           "cn_bmp", "cn_teletex", "cn_empty", "cn_none", "cn_two", "cn_two_in_one_rdn", "no_subject"]
@@ -86,6 +86,11 @@ def test_certificate_is_refused(broker, pki, name, kind, version):
     assert_refused(broker, cert, version, name)
     if not env.MOSQUITTO:
         one_line(broker, mark, reason)
+
+
+def test_intermediate_that_is_not_sent(start_broker, pki, name):
+    """A leaf whose issuer neither side has (a broker of its own: wolfSSL remembers the intermediates that it has verified)."""
+    assert_refused(start_broker(), pki.leaf_alone, "1.3", name)
 
 
 @pytest.mark.sealmqd_only("mosquitto reads the CN less strictly")

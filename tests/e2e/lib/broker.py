@@ -99,6 +99,7 @@ class Broker:
         program = env.MOSQUITTO_PROGRAM if env.MOSQUITTO else str(env.SEALMQD)
         assert os.access(program, os.X_OK), f"no broker at {program}: set SEALMQD, or BROKER=mosquitto"
         with open(self.log_path, "ab") as log:
+            self._started = log.tell()
             self.process = subprocess.Popen([*self._prefix, program, "-c", str(self.config_path), *program_args], stdin=subprocess.DEVNULL,
                                             stdout=log, stderr=log, cwd=self.dir, env={**os.environ, "NOTIFY_SOCKET": str(notify_path), **self._environ})
         if wait:
@@ -117,7 +118,7 @@ class Broker:
     def _ready(self):
         if env.MOSQUITTO:
             time.sleep(0.01)
-            return re.search(r"mosquitto version \S+ running", self.log()) is not None
+            return re.search(r"mosquitto version \S+ running", self.log_since(self._started)) is not None
         self.notify.settimeout(0.1)
         with contextlib.suppress(socket.timeout):
             self.notified.append(self.notify.recv(4096).decode())

@@ -334,5 +334,7 @@ class RawClient:
 
     def reset(self):
         """The network ends: RST."""
+        if self.sock.fileno() < 0:
+            return
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.drop()

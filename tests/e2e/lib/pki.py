@@ -4,6 +4,7 @@ import datetime
 import itertools
 import os
 import subprocess
+import threading
 
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
@@ -79,14 +80,14 @@ def spki(key):
 
 
 class Authority:
-    """A CA key and its self-signed certificate; issues what it is told to."""
+    """A CA key and its certificate, self-signed or of `parent`; issues what it is told to."""
 
     _serials = itertools.count(int.from_bytes(os.urandom(6), "big"))
 
-    def __init__(self, directory, cn, kind="ec"):
+    def __init__(self, directory, cn, kind="ec", parent=None):
         self.dir, self.key, self.name = directory, new_key(kind), name(attribute(cn))
         self.crt = directory / (cn.replace(" ", "-") + ".crt")
-        self.crt.write_bytes(pem(self._certificate(self.name, self.key, [
+        self.crt.write_bytes(pem((parent or self)._certificate(self.name, self.key, [
             extension("2.5.29.19", seq(der(0x01, b"\xff")), critical=True),
             extension("2.5.29.15", der(0x03, b"\x01\x06"), critical=True),
             extension("2.5.29.14", der(0x04, SubjectKeyIdentifier.from_public_key(self.key.public_key()).digest)),
@@ -151,7 +152,11 @@ class Pki:
         self.more_names = ca.issue("more-names", name(attribute("Example", "2.5.4.10"), attribute("named-device"),
                                                       attribute("Unit", "2.5.4.11")), cn="named-device")
         self.long_cn = ca.issue("long", "d" * 64)
-        self._devices = {}
+        intermediate = Authority(directory, "Intermediate CA", parent=ca)
+        self.chained = intermediate.issue("chained", "chained-device")
+        self.chained.crt.write_bytes(self.chained.crt.read_bytes() + intermediate.crt.read_bytes())
+        self.leaf_alone = intermediate.issue("leaf-alone", "leaf-alone")
+        self._devices, self._lock = {}, threading.Lock()
 
         def bad_cn(file, value, **options):
             return ca.issue(file, name(attribute(value, **options)))
@@ -184,9 +189,10 @@ class Pki:
 
     def device(self, n=1):
         """The nth ordinary client, CN device<n>, P-256."""
-        if n not in self._devices:
-            self._devices[n] = self.authority.issue(f"device{n}", f"device{n}")
-        return self._devices[n]
+        with self._lock:
+            if n not in self._devices:
+                self._devices[n] = self.authority.issue(f"device{n}", f"device{n}")
+            return self._devices[n]
 
     def _impostor(self):
         """A CA with the name of ours and another key."""
