@@ -172,6 +172,14 @@ build/mqload: bench/mqload.c
 	$(call say,LD,$@)
 	$(Q)mkdir -p $(@D); $(CC) -std=c11 -O2 -g $(WARN) -D_GNU_SOURCE -o $@ $< -lssl -lcrypto -lpthread
 
+# What sealing costs: bench/formats.c.
+.PHONY: bench-formats
+bench-formats: all $(O)/bench/formats
+	$(Q)$(O)/bench/formats
+$(O)/bench/formats: $(O)/bench/formats.o $(LIB)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $^ $(LIBS)
+
 # What counts allocations and system calls of a running program: bench/count/README.md. Without fortify: it defines libc's names.
 COUNT := $(wildcard bench/count/*.c)
 build/count.so: $(COUNT) $(wildcard bench/count/*.h)
