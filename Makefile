@@ -194,8 +194,9 @@ install: all
 	install -m 755 $(O)/sealmqd "$$p/sbin/sealmqd" && \
 	install -m 755 scripts/generate-certs.sh "$$p/share/sealmq/generate-certs.sh" && \
 	install -m 644 README.md LICENSE "$$p/share/doc/sealmq/" && \
-	install -m 644 conf/sealmq.conf "$$e/sealmq.conf.sample" && \
-	{ test -e "$$e/sealmq.conf" || install -m 644 conf/sealmq.conf "$$e/sealmq.conf"; } && \
+	sed 's|\(persistence_location\) data |\1 /var/lib/sealmq |; s|data/master.key|/var/lib/sealmq/master.key|' conf/sealmq.conf \
+		>"$$e/sealmq.conf.sample" && \
+	{ test -e "$$e/sealmq.conf" || install -m 644 "$$e/sealmq.conf.sample" "$$e/sealmq.conf"; } && \
 	sed 's|@PREFIX@|$(PREFIX)|g; s|@SYSCONFDIR@|$(SYSCONFDIR)|g' conf/sealmqd.service >"$$p/lib/systemd/system/sealmqd.service"
 
 clean:
