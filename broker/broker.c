@@ -16,11 +16,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
-#define OTHER_FILES 64U /* descriptors that are not clients: listeners, epoll, eventfd, store, log */
 #define STOP_WAIT_MS 2000U
 
 unsigned broker_loop_of(const struct broker *b, const void *client_id, size_t len)
@@ -55,44 +53,18 @@ static unsigned choose_loops(const struct conf *conf)
     return n < 1 ? 1 : n < LOOPS_MAX ? n : LOOPS_MAX;
 }
 
-/* Raises nofile to its hard limit, and says how many connections that allows. */
-static enum err choose_max_connections(struct broker *b, char *error, size_t error_len)
-{
-    struct rlimit r;
-    if (getrlimit(RLIMIT_NOFILE, &r) != 0)
-        return ERR_IO;
-    r.rlim_cur = r.rlim_max;
-    if (setrlimit(RLIMIT_NOFILE, &r) != 0)
-        getrlimit(RLIMIT_NOFILE, &r);
-    uint64_t other = OTHER_FILES + (uint64_t)b->n_loops * (b->n_listeners + 4);
-    uint64_t most = r.rlim_cur > other ? r.rlim_cur - other : 0;
-    uint32_t wanted = b->conf->max_connections;
-    if (wanted > most && b->conf->max_connections_given) {
-        snprintf(error, error_len, "max_connections %u: the limit on open files (nofile, %llu) allows %llu", wanted,
-                 (unsigned long long)r.rlim_cur, (unsigned long long)most);
-        return ERR_FULL;
-    }
-    b->max_connections = wanted > 0 && wanted < most ? wanted : (uint32_t)(most < UINT32_MAX ? most : UINT32_MAX);
-    return ERR_OK;
-}
-
 /* ---- building ---- */
 
-static enum err make_listeners(struct broker *b, char *error, size_t error_len)
+static enum err make_listeners(struct broker *b)
 {
-    b->n_listeners = b->conf->n_listeners;
+    const struct conf *conf = b->policy->conf;
+    b->n_listeners = conf->n_listeners;
     b->listeners = calloc(b->n_listeners, sizeof *b->listeners);
     if (!b->listeners)
         return ERR_NOMEM;
     for (size_t i = 0; i < b->n_listeners; i++) {
-        const struct conf_listener *c = &b->conf->listeners[i];
-        b->listeners[i].conf = c;
-        if (c->plaintext)
-            continue;
-        struct tls_options o = listener_tls_options(c);
-        b->listeners[i].tls = tls_ctx_new(&o, error, error_len);
-        if (!b->listeners[i].tls)
-            return ERR_INVALID;
+        b->listeners[i].index = i;
+        b->listeners[i].port = conf->listeners[i].port;
     }
     return ERR_OK;
 }
@@ -142,7 +114,7 @@ static void record_failed(void *arg, uint64_t record)
 
 static enum err open_store(struct broker *b, char *error, size_t error_len)
 {
-    const struct conf *c = b->conf;
+    const struct conf *c = b->policy->conf;
     if (c->store != CONF_STORE_MEMORY && !(b->vault = vault_new(c, error, error_len)))
         return ERR_INVALID;
     struct store_options o = {
@@ -265,34 +237,52 @@ static enum err restore(struct broker *b)
 
 /* ---- life ---- */
 
-struct broker *broker_new(const struct conf *conf, char *error, size_t error_len)
+/* All that there is before the loops. */
+static enum err make_shared(struct broker *b, FILE *errors)
 {
-    struct broker *b = calloc(1, sizeof *b);
-    snprintf(error, error_len, "out of memory");
-    if (!b)
-        return NULL;
-    b->conf = conf;
-    b->started_ms = clock_mono_ms();
-    b->n_loops = choose_loops(conf);
-    random_bytes(&b->client_key, sizeof b->client_key);
+    char error[512] = "out of memory";
     b->epoch = epoch_new();
     b->trie = b->epoch ? trie_new(b->epoch) : NULL;
     b->retained = b->epoch ? retained_new(b->epoch) : NULL;
-    if (!b->trie || !b->retained || (b->epoch_id = epoch_register(b->epoch)) < 0 || make_listeners(b, error, error_len) != ERR_OK ||
-        choose_max_connections(b, error, error_len) != ERR_OK || open_store(b, error, error_len) != ERR_OK)
-        goto failed;
+    enum err e = ERR_NOMEM;
+    if (b->trie && b->retained && (b->epoch_id = epoch_register(b->epoch)) >= 0)
+        e = make_listeners(b);
+    if (e == ERR_OK)
+        e = open_store(b, error, sizeof error);
+    if (e != ERR_OK)
+        (void)fprintf(errors, "%s\n", error);
+    return e;
+}
+
+static enum err make_loops(struct broker *b, FILE *errors)
+{
     for (unsigned i = 0; i < b->n_loops; i++)
-        if (!(b->loops[i] = loop_new(b, i)))
-            goto failed;
+        if (!(b->loops[i] = loop_new(b, i))) {
+            (void)fputs("out of memory\n", errors);
+            return ERR_NOMEM;
+        }
     epoch_online(b->epoch, b->epoch_id);
     enum err e = restore(b);
     epoch_offline(b->epoch, b->epoch_id);
-    if (e != ERR_OK) {
-        snprintf(error, error_len, "the store cannot be loaded: %s", err_text(e));
-        goto failed;
+    if (e != ERR_OK)
+        (void)fprintf(errors, "the store cannot be loaded: %s\n", err_text(e));
+    return e;
+}
+
+struct broker *broker_new(struct conf *take_conf, FILE *errors)
+{
+    struct broker *b = calloc(1, sizeof *b);
+    if (!b) {
+        (void)fputs("out of memory\n", errors);
+        conf_free(take_conf);
+        return NULL;
     }
-    return b;
-failed:
+    b->started_ms = clock_mono_ms();
+    b->n_loops = choose_loops(take_conf);
+    random_bytes(&b->client_key, sizeof b->client_key);
+    b->policy = policy_new(take_conf, b->n_loops, 1, errors);
+    if (b->policy && make_shared(b, errors) == ERR_OK && make_loops(b, errors) == ERR_OK)
+        return b;
     broker_free(b);
     return NULL;
 }
@@ -390,8 +380,6 @@ void broker_free(struct broker *b)
     if (b->store)
         store_close(b->store);
     vault_free(b->vault);
-    for (size_t i = 0; b->listeners && i < b->n_listeners; i++)
-        tls_ctx_unref(b->listeners[i].tls);
     free(b->listeners);
     if (b->retained)
         retained_free(b->retained);
@@ -399,5 +387,6 @@ void broker_free(struct broker *b)
         trie_free(b->trie);
     if (b->epoch)
         epoch_free(b->epoch);
+    policy_unref(b->policy);
     free(b);
 }

@@ -6,8 +6,7 @@
 #include "base/epoch.h"
 #include "base/err.h"
 #include "base/siphash.h"
-#include "conf/conf.h"
-#include "crypto/tls.h"
+#include "broker/policy.h"
 #include "store/store.h"
 #include "topics/retained.h"
 #include "topics/trie.h"
@@ -21,15 +20,15 @@
 struct loop;
 struct vault;
 
-/* One configured listener; every loop has its own socket for it (SO_REUSEPORT). */
+/* One configured listener; every loop has its own socket for it (SO_REUSEPORT). Its settings are the policy's, by index. */
 struct listener {
-    const struct conf_listener *conf; /* immutable */
-    struct tls_ctx *tls;              /* NULL: plain text on loopback */
+    size_t index;                     /* immutable */
+    uint16_t port;                    /* immutable */
     atomic_uint connections;          /* any loop */
 };
 
 struct broker {
-    const struct conf *conf;          /* immutable */
+    struct policy *policy;            /* main thread: the one that loops have, or are going over to */
     struct epoch *epoch;
     int epoch_id;                     /* main thread's, for what it does while no loop runs */
     struct trie *trie;
@@ -41,15 +40,15 @@ struct broker {
     struct loop *loops[LOOPS_MAX];
     unsigned n_loops;
     struct siphash_key client_key;    /* client id → loop */
-    uint32_t max_connections;
     atomic_uint connections;          /* sockets of all loops */
     atomic_uint generation;           /* of clean sessions */
     atomic_bool stopping;             /* no will is published from now on, unless configured */
     uint64_t started_ms;              /* monotonic */
 };
 
-/* Opens store and TLS contexts, restores sessions, creates the loops (threads not running). NULL: error was filled. */
-struct broker *broker_new(const struct conf *conf, char *error, size_t error_len) MUST_CHECK;
+/* Loads certificates and access rules, opens the store, restores sessions, creates the loops (threads not running). Takes conf. NULL:
+ * what is wrong was printed to errors. */
+struct broker *broker_new(struct conf *take_conf, FILE *errors) MUST_CHECK;
 /* Opens all sockets; ERR_IO with error filled when one cannot be had. */
 enum err broker_listen(struct broker *b, char *error, size_t error_len) MUST_CHECK;
 /* Starts the threads. */

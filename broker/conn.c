@@ -179,7 +179,7 @@ void conn_publish_will(struct conn *c)
 {
     struct msg *will = c->will;
     c->will = NULL;
-    if (will && c->state == CONN_UP && c->loop->broker->conf->wills_at_shutdown)
+    if (will && c->state == CONN_UP && c->loop->conf->wills_at_shutdown)
         publish_own(c->loop, will);
     msg_unref(will);
 }
@@ -707,14 +707,14 @@ static void keep_peer(struct conn *c, const struct sockaddr *peer)
 void conn_accept(struct loop *l, struct listener *listener, int fd, const struct sockaddr *peer)
 {
     struct conn *c = calloc(1, sizeof *c);
-    if (!c || transport_open(&c->transport, listener->tls) != ERR_OK) {
+    if (!c || transport_open(&c->transport, l->policy->tls[listener->index]) != ERR_OK) {
         log_error("out of memory for a connection");
         free(c);
         close(fd);
         return;
     }
     int on = 1;
-    if (l->broker->conf->set_tcp_nodelay)
+    if (l->conf->set_tcp_nodelay)
         setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     keep_peer(c, peer);
     c->listener = listener;
@@ -729,7 +729,7 @@ void conn_accept(struct loop *l, struct listener *listener, int fd, const struct
     c->io.data = c;
     ev_io_start(l->ev, &c->io);
     c->timer.fire = on_timer;
-    loop_arm(l, &c->timer, l->now_ms + (uint64_t)l->broker->conf->handshake_timeout_s * 1000);
+    loop_arm(l, &c->timer, l->now_ms + (uint64_t)l->conf->handshake_timeout_s * 1000);
 }
 
 void conn_opening(struct conn *c)

@@ -127,7 +127,7 @@ static void attach(struct conn *c, struct session *s)
     s->conn = c;
     c->session = s;
     c->serial = ++s->conn_serial;
-    s->expiry_s = c->loop->broker->conf->persistent_client_expiration_s;
+    s->expiry_s = c->loop->conf->persistent_client_expiration_s;
     identity_unref(s->identity);
     s->identity = identity_ref(c->identity);
 }
@@ -187,11 +187,12 @@ static void connect_here(struct conn *c, const struct mqtt_connect *m, struct mq
 static size_t assign_client_id(struct conn *c, char *buf, size_t cap)
 {
     const struct broker *b = c->loop->broker;
+    const char *prefix = c->loop->conf->auto_id_prefix;
     size_t n;
     do {
         uint64_t r[2];
         random_bytes(r, sizeof r);
-        n = (size_t)snprintf(buf, cap, "%s%016llx%016llx", b->conf->auto_id_prefix ? b->conf->auto_id_prefix : "",
+        n = (size_t)snprintf(buf, cap, "%s%016llx%016llx", prefix ? prefix : "",
                              (unsigned long long)r[0], (unsigned long long)r[1]);
         if (n >= cap)
             n = cap - 1;
@@ -202,11 +203,11 @@ static size_t assign_client_id(struct conn *c, char *buf, size_t cap)
 /* What the identity and configuration forbid; NULL: nothing. */
 static const char *forbidden(const struct conn *c, const struct mqtt_connect *m, enum mqtt_reason *reason)
 {
-    const struct conf *conf = c->loop->broker->conf;
+    const struct conf *conf = c->loop->conf;
     bool other_user = m->has_user && (m->user.len != c->identity->cn_len ||
                                       memcmp(m->user.p, c->identity->cn, m->user.len) != 0);
     *reason = MQTT_NOT_AUTHORIZED;
-    if (other_user && c->listener->conf->require_matching_username && c->transport.tls)
+    if (other_user && conf->listeners[c->listener->index].require_matching_username && c->transport.tls)
         return "the user name is not the certificate's CN";
     if (m->has_will && m->will_retain && !conf->retain_available)
         return "a retained will, and retain_available is false";
@@ -235,7 +236,7 @@ void packet_connect(struct conn *c, const uint8_t *body, size_t len)
         refuse(c, r, no);
         return;
     }
-    if (m.has_will && topic_levels(m.will_topic.p, m.will_topic.len) > c->loop->broker->conf->max_topic_levels) {
+    if (m.has_will && topic_levels(m.will_topic.p, m.will_topic.len) > c->loop->conf->max_topic_levels) {
         conn_protocol_error(c, MQTT_TOPIC_NAME_INVALID, "CONNECT: the will's topic has too many levels");
         return;
     }

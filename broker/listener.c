@@ -75,7 +75,7 @@ static const struct addrinfo *choose(const struct addrinfo *list, const struct c
 
 static enum err open_one(struct broker *b, size_t i, char *error, size_t error_len)
 {
-    const struct conf_listener *c = b->listeners[i].conf;
+    const struct conf_listener *c = &b->policy->conf->listeners[i];
     struct addrinfo *list = resolve(c, error, error_len);
     if (!list)
         return ERR_IO;
@@ -144,7 +144,7 @@ static void on_retry(struct ev_loop *ev, ev_timer *w, int revents)
 /* Out of descriptors or memory: rest instead of spinning on a socket that stays readable. */
 static void rest(struct accept_watcher *a)
 {
-    log_warning("listener %u: cannot accept: %s; trying again in %d ms", a->listener->conf->port, strerror(errno),
+    log_warning("listener %u: cannot accept: %s; trying again in %d ms", a->listener->port, strerror(errno),
                 (int)(ACCEPT_RETRY_S * 1000));
     ev_io_stop(a->loop->ev, &a->io);
     ev_timer_set(&a->retry, ACCEPT_RETRY_S, 0.);
@@ -154,11 +154,11 @@ static void rest(struct accept_watcher *a)
 static bool over_limit(struct accept_watcher *a)
 {
     struct broker *b = a->loop->broker;
-    uint32_t own = a->listener->conf->max_connections;
-    if (atomic_load_explicit(&b->connections, memory_order_relaxed) < b->max_connections &&
+    uint32_t own = a->loop->conf->listeners[a->listener->index].max_connections;
+    if (atomic_load_explicit(&b->connections, memory_order_relaxed) < a->loop->policy->max_connections &&
         (own == 0 || atomic_load_explicit(&a->listener->connections, memory_order_relaxed) < own))
         return false;
-    log_warning("listener %u: connection refused: max_connections reached", a->listener->conf->port);
+    log_warning("listener %u: connection refused: max_connections reached", a->listener->port);
     return true;
 }
 

@@ -215,7 +215,7 @@ static void step_dead(struct loop *l)
 
 static void pause_when_busy(struct loop *l)
 {
-    unsigned us = l->broker->conf->busy_delay_us;
+    unsigned us = l->conf->busy_delay_us;
     if (l->routed < BUSY_DELIVERIES || us == 0)
         return;
     STATS_ADD(l, busy_delays, 1);
@@ -300,7 +300,7 @@ struct loop *loop_new(struct broker *b, unsigned index)
     struct loop *l = aligned_alloc(64, (sizeof *l + 63) / 64 * 64);
     if (!l)
         return NULL;
-    *l = (struct loop){.broker = b, .index = index, .epoch_id = -1};
+    *l = (struct loop){.broker = b, .index = index, .epoch_id = -1, .policy = policy_ref(b->policy), .conf = b->policy->conf};
     read_clocks(l);
     l->ev = ev_loop_new(EVBACKEND_EPOLL | EVFLAG_NOENV);
     l->epoll_fd = l->ev ? find_epoll_fd(b, index) : -1;
@@ -376,5 +376,6 @@ void loop_free(struct loop *l)
     free(l->plain_buf);
     free(l->encode_buf);
     free(l->cipher_buf);
+    policy_unref(l->policy);
     free(l);
 }

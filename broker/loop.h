@@ -44,6 +44,8 @@ struct outbox {                        /* mail for another loop, gathered during
 
 struct loop {
     struct broker *broker;
+    struct policy *policy;             /* one reference; replaced between turns (broker/reload.h) */
+    const struct conf *conf;           /* the policy's */
     unsigned index;
     int epoch_id;
     struct ev_loop *ev;

@@ -2,8 +2,11 @@
 /* sealmqd: command line, privileges, signals. The main thread waits for signals; loops and the store have their own. */
 #include "base/log.h"
 #include "base/siphash.h"
+#include "base/textfile.h"
 #include "broker/listener.h"
+#include "broker/reload.h"
 #include "broker/vault.h"
+#include "mqtt/mqtt.h"
 
 #include <errno.h>
 #include <grp.h>
@@ -25,11 +28,12 @@ struct arguments {
     int port; /* 0: as configured */
     bool check, verbose, check_store, rotate_key;
     const char *backup; /* to this directory */
+    const char *explain[3]; /* CN, access, topic */
 };
 
 static void usage(FILE *out)
 {
-    fputs("usage: sealmqd [-c FILE] [-p PORT] [-v] [--check-config]\n"
+    fputs("usage: sealmqd [-c FILE] [-p PORT] [-v] [--check-config | --explain-acl CN read|write|subscribe TOPIC]\n"
           "  -c FILE         configuration (mosquitto's dialect); without it a TLS listener on 8883 with certs/\n"
           "  -p PORT         port of the first listener\n"
           "  -v              log everything, to stderr too\n"
@@ -37,6 +41,7 @@ static void usage(FILE *out)
           "  --check-store   verify the store (the broker must not be running), say what it holds, exit; changes nothing\n"
           "  --backup DIR    copy the store to a new directory, also while the broker runs, exit\n"
           "  --rotate-master-key  a new master key (the broker must not be running), exit\n"
+          "  --explain-acl   print whether this client may, and the line of the acl_file that decides; exit\n"
           "  --version, -h\n",
           out);
 }
@@ -63,6 +68,9 @@ static int parse(int argc, char **argv, struct arguments *a, int *status)
             a->rotate_key = true;
         } else if (strcmp(argv[i], "--backup") == 0 && value) {
             a->backup = argv[++i];
+        } else if (strcmp(argv[i], "--explain-acl") == 0 && argc - i > 3) {
+            for (int k = 0; k < 3; k++)
+                a->explain[k] = argv[++i];
         } else if (strcmp(argv[i], "-v") == 0) {
             a->verbose = true;
         } else if (strcmp(argv[i], "-c") == 0 && value) {
@@ -158,12 +166,12 @@ static void log_ready(const struct broker *b)
     char ports[256] = "";
     size_t n = 0;
     for (size_t i = 0; i < b->n_listeners && n < sizeof ports - 64; i++) {
-        const struct conf_listener *l = b->listeners[i].conf;
+        const struct conf_listener *l = &b->policy->conf->listeners[i];
         n += (size_t)snprintf(ports + n, sizeof ports - n, "%s%s%s%u (%s)", i ? ", " : "", l->address ? l->address : "",
-                              l->address ? " port " : "port ", l->port, b->listeners[i].tls ? "mutual TLS" : "plain text");
+                              l->address ? " port " : "port ", l->port, l->plaintext ? "plain text" : "mutual TLS");
     }
     log_notice(VERSION_TEXT " ready: %s, %u loop%s, up to %u connections", ports, b->n_loops, b->n_loops == 1 ? "" : "s",
-               b->max_connections);
+               b->policy->max_connections);
 }
 
 /* SIGHUP reopens the log; SIGTERM and SIGINT end. */
@@ -182,15 +190,51 @@ static void wait_for_end(const struct conf *c, const sigset_t *signals)
     }
 }
 
+/* The configuration with what the command line says over it; NULL: what is wrong was printed to errors. */
+static struct conf *load_conf(const struct arguments *a, FILE *errors)
+{
+    struct conf *c = conf_load(a->config, errors);
+    if (!c)
+        return NULL;
+    if (a->port)
+        c->listeners[0].port = (uint16_t)a->port;
+    if (a->verbose) {
+        c->log.level_mask = LOG_ERROR | LOG_WARNING | LOG_NOTICE | LOG_INFO | LOG_DEBUG;
+        c->log.to_stderr = true;
+    }
+    return c;
+}
+
+/* Takes c. */
+static struct broker *make_broker(struct conf *c)
+{
+    char *text = NULL, error[512];
+    size_t len;
+    FILE *errors = open_memstream(&text, &len);
+    if (!errors) {
+        conf_free(c);
+        return NULL;
+    }
+    struct broker *b = broker_new(c, errors);
+    if (b && broker_listen(b, error, sizeof error) != ERR_OK) {
+        (void)fprintf(errors, "%s\n", error);
+        broker_free(b);
+        b = NULL;
+    }
+    (void)fclose(errors);
+    reload_report(text);
+    free(text);
+    return b;
+}
+
+/* Takes c. */
 static int run(struct conf *c, const sigset_t *signals)
 {
-    char error[512];
     int status = EXIT_FAILURE;
-    struct broker *b = broker_new(c, error, sizeof error);
-    if (!b || broker_listen(b, error, sizeof error) != ERR_OK) {
-        log_error("%s", error);
-        goto out;
-    }
+    struct broker *b = make_broker(c);
+    if (!b)
+        return status;
+    c = b->policy->conf;
     if (!write_pid_file(c->pid_file) || !drop_privileges(c))
         goto out;
     if (broker_start(b) != ERR_OK) {
@@ -204,9 +248,10 @@ static int run(struct conf *c, const sigset_t *signals)
     broker_stop(b);
     status = EXIT_SUCCESS;
 out:
-    broker_free(b);
+    c = b->policy->conf;
     if (c->pid_file)
         unlink(c->pid_file);
+    broker_free(b);
     return status;
 }
 
@@ -234,6 +279,10 @@ static int check(const struct conf *c)
             fprintf(stderr, "%s:%u: listener: %s\n", c->path ? c->path : "defaults", c->listeners[i].line, error);
             status = EXIT_FAILURE;
         }
+    struct acl *acl = c->acl_file ? acl_load(c->acl_file, stderr) : NULL;
+    if (c->acl_file && !acl)
+        status = EXIT_FAILURE;
+    acl_unref(acl);
     if (status == EXIT_SUCCESS)
         puts("configuration is good");
     return status;
@@ -262,21 +311,41 @@ static int on_store(const struct conf *c, const struct arguments *a)
     return e == ERR_OK ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 
+static int explain(const struct conf *c, const char *const what[3])
+{
+    static const struct {
+        const char *name;
+        enum acl_access access;
+    } accesses[] = {{"read", ACL_READ}, {"write", ACL_WRITE}, {"subscribe", ACL_SUBSCRIBE}};
+    struct acl_subject s = {.cn = (const uint8_t *)what[0], .cn_len = strlen(what[0])};
+    size_t i = 0, len = strlen(what[2]);
+    while (i < 3 && strcmp(accesses[i].name, what[1]) != 0)
+        i++;
+    if (i == 3) {
+        fprintf(stderr, "sealmqd: --explain-acl: %s: expected read, write or subscribe\n", what[1]);
+        return 2;
+    }
+    if (len == 0 || len > MQTT_STRING_MAX || !text_utf8_valid(what[2], len) || (i < 2 && strpbrk(what[2], "+#"))) {
+        fprintf(stderr, "sealmqd: --explain-acl: '%s': expected a topic%s\n", what[2], i < 2 ? " without wildcards" : " filter");
+        return 2;
+    }
+    struct acl *acl = c->acl_file ? acl_load(c->acl_file, stderr) : NULL;
+    if (c->acl_file && !acl)
+        return EXIT_FAILURE;
+    acl_explain(acl, &s, accesses[i].access, what[2], stdout);
+    acl_unref(acl);
+    return EXIT_SUCCESS;
+}
+
 int main(int argc, char **argv)
 {
     struct arguments a = {0};
     int status;
     if (parse(argc, argv, &a, &status))
         return status;
-    struct conf *c = conf_load(a.config, stderr);
+    struct conf *c = load_conf(&a, stderr);
     if (!c)
         return EXIT_FAILURE;
-    if (a.port)
-        c->listeners[0].port = (uint16_t)a.port;
-    if (a.verbose) {
-        c->log.level_mask = LOG_ERROR | LOG_WARNING | LOG_NOTICE | LOG_INFO | LOG_DEBUG;
-        c->log.to_stderr = true;
-    }
 
     sigset_t signals; /* blocked before any thread starts */
     sigemptyset(&signals);
@@ -294,11 +363,14 @@ int main(int argc, char **argv)
         status = check(c);
     } else if (a.check_store || a.rotate_key || a.backup) {
         status = on_store(c, &a);
+    } else if (a.explain[0]) {
+        status = explain(c, a.explain);
     } else if (log_start(&c->log) != ERR_OK) {
         fprintf(stderr, "sealmqd: log_dest: cannot open the log: %s\n", strerror(errno));
         status = EXIT_FAILURE;
     } else {
         status = run(c, &signals);
+        c = NULL;
         log_stop();
     }
     tls_cleanup();

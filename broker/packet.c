@@ -85,7 +85,7 @@ static void dispatch(struct conn *c, const struct mqtt_frame *f, const uint8_t *
 /* Is this packet allowed now, and not too large? CONNECT comes first, and once [MQTT-3.1.0-1, MQTT-3.1.0-2]. */
 static enum mqtt_reason admit(const struct conn *c, const struct mqtt_frame *f)
 {
-    const struct conf *conf = c->loop->broker->conf;
+    const struct conf *conf = c->loop->conf;
     bool before = c->state == CONN_CONNECT;
     if (before != (f->type == MQTT_CONNECT))
         return MQTT_PROTOCOL_ERROR;

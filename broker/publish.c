@@ -163,7 +163,7 @@ static enum publish_result publish_matched(struct loop *l, struct msg *m, struct
 enum publish_result publish_message(struct loop *l, struct msg *m, const struct publish_origin *from)
 {
     if (m->flags & MSG_RETAIN) {
-        enum err e = retained_put(l->broker->retained, l->epoch_id, m, l->broker->conf->max_retained_messages);
+        enum err e = retained_put(l->broker->retained, l->epoch_id, m, l->conf->max_retained_messages);
         if (e == ERR_NOMEM)
             return PUBLISH_NOMEM;
         if (e != ERR_OK)
@@ -297,7 +297,7 @@ static void repeated(struct conn *c, const struct mqtt_publish *p)
 
 static bool topic_too_deep(const struct conn *c, struct mqtt_bytes topic)
 {
-    uint32_t most = c->loop->broker->conf->max_topic_levels;
+    uint32_t most = c->loop->conf->max_topic_levels;
     return topic.len >= most && topic_levels(topic.p, topic.len) > most;
 }
 
@@ -315,7 +315,7 @@ void packet_publish(struct conn *c, uint8_t flags, const uint8_t *body, size_t l
         conn_protocol_error(c, MQTT_TOPIC_NAME_INVALID, "PUBLISH: too many topic levels");
         return;
     }
-    if (p.retain && !c->loop->broker->conf->retain_available) {
+    if (p.retain && !c->loop->conf->retain_available) {
         conn_protocol_error(c, MQTT_RETAIN_NOT_SUPPORTED, "PUBLISH: retain_available is false");
         return;
     }

@@ -289,7 +289,7 @@ static void turn_to_cursor(struct session *s, uint64_t after)
 /* Over what a session may hold in memory? A retained or paged message is exempt: its number is bounded elsewhere. */
 static bool over_limit(const struct session *s)
 {
-    const struct conf *conf = s->loop->broker->conf;
+    const struct conf *conf = s->loop->conf;
     return (conf->max_queued_messages > 0 && s->queue.count >= conf->max_queued_messages) ||
            (conf->max_queued_memory > 0 && s->queue_bytes >= conf->max_queued_memory);
 }

@@ -120,7 +120,7 @@ static void store_subscription(struct conn *c, enum store_verb verb, const struc
 static bool too_deep(const struct conn *c, const struct mqtt_filter *f)
 {
     struct topic_share share;
-    uint32_t most = c->loop->broker->conf->max_topic_levels;
+    uint32_t most = c->loop->conf->max_topic_levels;
     if (!topic_share_parse(f->filter.p, f->filter.len, &share))
         return true;
     return share.filter_len >= most && topic_levels(share.filter, share.filter_len) > most;
@@ -130,7 +130,7 @@ static bool too_deep(const struct conn *c, const struct mqtt_filter *f)
 static uint8_t subscribe_one(struct conn *c, const struct mqtt_filter *f)
 {
     struct session *s = c->session;
-    const struct conf *conf = c->loop->broker->conf;
+    const struct conf *conf = c->loop->conf;
     enum mqtt_reason r = MQTT_OK;
     const char *why = "denied";
     if (!access_subscribe(c->identity, f->filter)) {

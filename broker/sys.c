@@ -228,7 +228,7 @@ static void on_interval(struct ev_loop *ev, ev_timer *w, int revents)
 void sys_start(struct loop *l)
 {
     static struct sys y; /* one per process: loop 0's */
-    uint32_t interval_s = l->broker->conf->sys_interval_s;
+    uint32_t interval_s = l->conf->sys_interval_s;
     if (interval_s == 0)
         return;
     y = (struct sys){.loop = l, .last_ms = l->now_ms};

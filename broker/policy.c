@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#include "broker/policy.h"
+
+#include "broker/listener.h"
+
+#include <stdlib.h>
+#include <sys/resource.h>
+
+#define OTHER_FILES 64U /* descriptors that are not clients: listeners, epoll, eventfd, store, log */
+
+/* Raises nofile to its hard limit, and says how many connections that allows. */
+static bool choose_max_connections(struct policy *p, unsigned loops, FILE *errors)
+{
+    struct rlimit r;
+    if (getrlimit(RLIMIT_NOFILE, &r) != 0)
+        return false;
+    r.rlim_cur = r.rlim_max;
+    if (setrlimit(RLIMIT_NOFILE, &r) != 0)
+        getrlimit(RLIMIT_NOFILE, &r);
+    uint64_t other = OTHER_FILES + (uint64_t)loops * (p->n_listeners + 4);
+    uint64_t most = r.rlim_cur > other ? r.rlim_cur - other : 0;
+    uint32_t wanted = p->conf->max_connections;
+    if (wanted > most && p->conf->max_connections_given) {
+        (void)fprintf(errors, "max_connections %u: the limit on open files (nofile, %llu) allows %llu\n", wanted,
+                      (unsigned long long)r.rlim_cur, (unsigned long long)most);
+        return false;
+    }
+    p->max_connections = wanted > 0 && wanted < most ? wanted : (uint32_t)(most < UINT32_MAX ? most : UINT32_MAX);
+    return true;
+}
+
+static bool load_tls(struct policy *p, FILE *errors)
+{
+    char error[512];
+    bool good = true;
+    for (size_t i = 0; i < p->n_listeners; i++) {
+        const struct conf_listener *l = &p->conf->listeners[i];
+        if (l->plaintext)
+            continue;
+        struct tls_options o = listener_tls_options(l);
+        p->tls[i] = tls_ctx_new(&o, error, sizeof error);
+        if (p->tls[i])
+            continue;
+        (void)fprintf(errors, "%s:%u: listener %u: %s\n", p->conf->path ? p->conf->path : "defaults", l->line, l->port, error);
+        good = false;
+    }
+    return good;
+}
+
+/* Whatever is wrong is reported, not just the first. */
+static bool load_files(struct policy *p, FILE *errors)
+{
+    bool good = load_tls(p, errors);
+    if (!p->conf->acl_file)
+        return good;
+    p->acl = acl_load(p->conf->acl_file, errors);
+    return good && p->acl;
+}
+
+struct policy *policy_new(struct conf *take_conf, unsigned loops, unsigned generation, FILE *errors)
+{
+    size_t n = take_conf->n_listeners;
+    struct policy *p = calloc(1, sizeof *p + n * sizeof p->tls[0]);
+    if (!p) {
+        (void)fputs("out of memory\n", errors);
+        conf_free(take_conf);
+        return NULL;
+    }
+    atomic_init(&p->refs, 1);
+    atomic_init(&p->busy, loops);
+    p->generation = generation;
+    p->conf = take_conf;
+    p->n_listeners = n;
+    if (load_files(p, errors) && choose_max_connections(p, loops, errors))
+        return p;
+    policy_unref(p);
+    return NULL;
+}
+
+struct policy *policy_ref(struct policy *p)
+{
+    atomic_fetch_add_explicit(&p->refs, 1, memory_order_relaxed);
+    return p;
+}
+
+void policy_unref(struct policy *p)
+{
+    if (!p || atomic_fetch_sub_explicit(&p->refs, 1, memory_order_acq_rel) != 1)
+        return;
+    for (size_t i = 0; i < p->n_listeners; i++)
+        tls_ctx_unref(p->tls[i]);
+    acl_unref(p->acl);
+    conf_free(p->conf);
+    free(p);
+}

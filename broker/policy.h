@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* What a reload replaces, as one whole: configuration, access rules, TLS contexts. Immutable and refcounted; each loop holds one
+ * reference to the policy that it works by, so that all it does in a turn follows the same. */
+#ifndef BROKER_POLICY_H
+#define BROKER_POLICY_H
+
+#include "conf/conf.h"
+#include "crypto/tls.h"
+#include "topics/acl.h"
+
+#include <stdatomic.h>
+
+struct policy {
+    atomic_uint refs;
+    atomic_uint busy;                 /* loops that have not finished going over to it */
+    unsigned generation;              /* 1 at the start, one more for each reload; immutable as all below */
+    struct conf *conf;
+    struct acl *acl;                  /* NULL: no acl_file */
+    uint32_t max_connections;         /* of all listeners */
+    size_t n_listeners;
+    struct tls_ctx *tls[];            /* of each of conf's listeners; NULL: plain text on loopback */
+};
+
+/* Loads the files that conf names, and takes conf (freed on failure). loops: how many there are. NULL: what is wrong was printed
+ * to errors, as "FILE:LINE: text" where a file and line can be told. */
+struct policy *policy_new(struct conf *take_conf, unsigned loops, unsigned generation, FILE *errors) MUST_CHECK;
+struct policy *policy_ref(struct policy *p);
+void policy_unref(struct policy *p); /* any thread; NULL is fine */
+
+#endif
