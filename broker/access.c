@@ -1,9 +1,32 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 #include "broker/access.h"
 
-#include "topics/topic.h"
+#include "base/siphash.h"
+#include "broker/loop.h"
 
+#include <stdlib.h>
 #include <string.h>
+
+#define DECISIONS 8192U /* a power of two; 24 bytes each, per loop, once there is an acl_file */
+
+/* What was decided about a session and a topic. The handle names one session for ever; the topic is known by its hash under the
+ * process's secret key, which nobody can aim at and which meets another topic's by chance once in 2^64. */
+struct decision {
+    uint64_t topic;
+    sub_handle handle;
+    uint32_t generation; /* of the policy; 0: free */
+    uint8_t access;      /* enum acl_access */
+    bool allowed;
+};
+
+struct access_cache {
+    struct decision decisions[DECISIONS];
+};
+
+void access_cache_free(struct access_cache *c)
+{
+    free(c);
+}
 
 static bool starts_with(struct mqtt_bytes b, const char *prefix)
 {
@@ -16,18 +39,58 @@ static bool is(struct mqtt_bytes b, const char *text)
     return b.len == strlen(text) && memcmp(b.p, text, b.len) == 0;
 }
 
-bool access_publish(const struct identity *id, struct mqtt_bytes topic)
+static struct acl_subject subject_of(const struct session *s)
 {
-    (void)id;
-    return topic.p[0] != '$' || is(topic, "$SYS/health");
+    return (struct acl_subject){(const uint8_t *)s->identity->cn, s->identity->cn_len, (const uint8_t *)s->client_id,
+                                s->client_id_len};
 }
 
-bool access_subscribe(const struct identity *id, struct mqtt_bytes filter)
+static bool decide(const struct session *s, enum acl_access access, struct mqtt_bytes topic)
 {
-    (void)id;
-    struct topic_share share;
-    if (!topic_share_parse(filter.p, filter.len, &share))
+    struct acl_subject subject = subject_of(s);
+    return acl_allows(s->loop->policy->acl, &subject, access, topic.p, topic.len, NULL);
+}
+
+/* The same through the cache; without an acl_file a decision is cheaper than the look. */
+static bool decide_cached(struct session *s, enum acl_access access, struct mqtt_bytes topic)
+{
+    struct loop *l = s->loop;
+    const struct policy *p = l->policy;
+    if (!p->acl)
+        return decide(s, access, topic);
+    if (!l->access && !(l->access = calloc(1, sizeof *l->access)))
+        return decide(s, access, topic);
+    uint64_t hash = siphash13(&siphash_process_key, topic.p, topic.len);
+    uint64_t place = (hash ^ s->subs.handle * UINT64_C(0x9E3779B97F4A7C15)) + access;
+    struct decision *d = &l->access->decisions[(place ^ place >> 32) & (DECISIONS - 1)];
+    if (d->topic != hash || d->handle != s->subs.handle || d->generation != p->generation || d->access != access)
+        *d = (struct decision){hash, s->subs.handle, p->generation, (uint8_t)access, decide(s, access, topic)};
+    return d->allowed;
+}
+
+bool access_publish(struct session *s, struct mqtt_bytes topic)
+{
+    if (starts_with(topic, "$SYS/") && !is(topic, ACCESS_HEALTH_TOPIC))
         return false;
-    struct mqtt_bytes inner = {share.filter, share.filter_len};
-    return inner.p[0] != '$' || starts_with(inner, "$SYS/");
+    return decide_cached(s, ACL_WRITE, topic);
+}
+
+bool access_subscribe(struct session *s, struct mqtt_bytes filter)
+{
+    return decide(s, ACL_SUBSCRIBE, filter);
+}
+
+void access_subscribed(struct session *s, struct mqtt_bytes filter)
+{
+    const struct acl *acl = s->loop->policy->acl;
+    struct acl_subject subject = subject_of(s);
+    if (acl && !s->judge && !acl_reads_all(acl, &subject, filter.p, filter.len))
+        s->judge = true;
+}
+
+bool access_read(struct session *s, const struct msg *m)
+{
+    if (!s->judge && s->judged == s->loop->policy->generation)
+        return true;
+    return decide_cached(s, ACL_READ, (struct mqtt_bytes){msg_topic(m), m->topic_len});
 }

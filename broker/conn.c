@@ -3,6 +3,7 @@
 
 #include "base/log.h"
 #include "base/pool.h"
+#include "broker/access.h"
 #include "broker/packet.h"
 #include "broker/publish.h"
 #include "broker/session.h"
@@ -152,6 +153,39 @@ static void detach_session(struct conn *c)
     sessions_age(s, c->loop->wall_ms);
 }
 
+/* A will is judged when it would be published, by the rules of then. $SYS/health goes under its sender's name. */
+static void judge_will(struct conn *c)
+{
+    struct msg *will = c->will;
+    uint8_t health[PUBLISH_HEALTH_MAX];
+    if (!will || !c->session)
+        return;
+    struct mqtt_bytes topic = {msg_topic(will), will->topic_len}, at = publish_topic(c, topic, health);
+    bool allowed = access_publish(c->session, topic);
+    if (allowed && at.p == topic.p)
+        return;
+    c->will = NULL;
+    if (allowed) {
+        struct msg_spec spec = {
+            .topic = at.p,
+            .topic_len = at.len,
+            .publisher = msg_publisher(will),
+            .publisher_len = will->publisher_len,
+            .payload = msg_payload(will),
+            .payload_len = will->payload_len,
+            .time_ms = will->time_ms,
+            .qos = will->qos,
+            .flags = will->flags,
+        };
+        c->will = msg_new(&spec);
+    } else {
+        STATS_ADD(c->loop, publish_denied, 1);
+        log_notice("%s: its will on '%.*s' is denied", conn_name(c), (int)(topic.len > 200 ? 200 : topic.len),
+                   (const char *)topic.p);
+    }
+    msg_unref(will);
+}
+
 void conn_end(struct conn *c, enum log_level level, bool publish_will, const char *cause, ...)
 {
     if (c->state == CONN_CLOSING)
@@ -166,8 +200,9 @@ void conn_end(struct conn *c, enum log_level level, bool publish_will, const cha
 
     if (!publish_will || atomic_load(&c->loop->broker->stopping)) {
         msg_unref(c->will);
-        c->will = NULL; /* what is left is published when the connection is buried, so wills cannot nest */
+        c->will = NULL;
     }
+    judge_will(c); /* what is left is published when the connection is buried, so wills cannot nest */
     conn_enter(c, CONN_CLOSING);
     wheel_cancel(c->loop->wheel, &c->timer);
     detach_session(c);
@@ -177,6 +212,8 @@ void conn_end(struct conn *c, enum log_level level, bool publish_will, const cha
 
 void conn_publish_will(struct conn *c)
 {
+    if (c->state == CONN_UP && c->loop->conf->wills_at_shutdown)
+        judge_will(c);
     struct msg *will = c->will;
     c->will = NULL;
     if (will && c->state == CONN_UP && c->loop->conf->wills_at_shutdown)

@@ -3,7 +3,6 @@
 #include "base/log.h"
 #include "base/pool.h"
 #include "base/random.h"
-#include "broker/access.h"
 #include "broker/packet.h"
 #include "broker/sessions.h"
 #include "mqtt/encode.h"
@@ -99,13 +98,8 @@ static bool make_will(struct conn *c, const struct mqtt_connect *m)
 {
     if (!m->has_will)
         return true;
-    if (!access_publish(c->identity, m->will_topic)) {
-        log_notice("%s: its will on '%.*s' is denied and dropped", conn_name(c),
-                   (int)(m->will_topic.len > 200 ? 200 : m->will_topic.len), (const char *)m->will_topic.p);
-        return true;
-    }
     struct msg_spec spec = {
-        .topic = m->will_topic.p,
+        .topic = m->will_topic.p, /* judged when it is published */
         .topic_len = m->will_topic.len,
         .publisher = c->identity->cn,
         .publisher_len = c->identity->cn_len,

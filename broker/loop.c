@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/msg.h"
 #include "base/pool.h"
+#include "broker/access.h"
 #include "broker/conn.h"
 #include "broker/listener.h"
 #include "broker/sessions.h"
@@ -368,6 +369,7 @@ void loop_free(struct loop *l)
     }
     sessions_free(l->sessions);
     match_cache_free(l->cache);
+    access_cache_free(l->access);
     wheel_free(l->wheel);
     if (l->ev)
         ev_loop_destroy(l->ev);

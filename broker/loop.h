@@ -15,6 +15,7 @@
 #include <ev.h>
 #include <pthread.h>
 
+struct access_cache;
 struct conn;
 struct session;
 struct sessions;
@@ -66,6 +67,7 @@ struct loop {
     uint64_t now_ms, wall_ms;          /* monotonic and wall clock, read once a turn */
 
     struct match_cache *cache;
+    struct access_cache *access;       /* NULL until there is an acl_file */
     struct sessions *sessions;
     struct conn *conns;                /* all of them (list through conn.next) */
     struct conn_list dirty;            /* have something to send */

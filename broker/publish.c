@@ -12,8 +12,8 @@
 #include <string.h>
 
 #define DELIVERIES_PER_STEP 20000U /* one connection's share of a turn */
+#define HOPS_MAX 16U               /* members of a shared subscription that may not read a message, before it is given up */
 #define PENDING_ACKS_MAX 8192U     /* messages of one client that wait for the store */
-#define HEALTH_TOPIC "$SYS/health"
 
 /* ---- with the store ---- */
 
@@ -194,11 +194,12 @@ void publish_own(struct loop *l, struct msg *m)
         log_error("out of memory: the broker's message on '%.*s' is lost", (int)m->topic_len, (const char *)msg_topic(m));
 }
 
-bool publish_to_group(struct loop *l, struct msg *m, struct share_group *g, sub_handle not)
+bool publish_to_group(struct loop *l, struct msg *m, struct share_group *g, sub_handle not, unsigned hops)
 {
     struct pick pick = {.group = g};
-    if (!share_pick(g, not, &pick.target))
+    if (hops > HOPS_MAX || !share_pick(g, not, &pick.target))
         return false;
+    pick.target.pad[0] = (uint8_t)hops;
     if (route_waits(m, &pick.target) && sub_handle_persistent(pick.target.handle))
         return store_message(l, m, NULL, &pick, 1, NULL) == ERR_OK;
     route_one(l, m, &pick.target, g, 0);
@@ -207,12 +208,24 @@ bool publish_to_group(struct loop *l, struct msg *m, struct share_group *g, sub_
 
 /* ---- from a client ---- */
 
+struct mqtt_bytes publish_topic(const struct conn *c, struct mqtt_bytes topic, uint8_t buf[static PUBLISH_HEALTH_MAX])
+{
+    static const char health[] = ACCESS_HEALTH_TOPIC "/";
+    size_t n = sizeof health - 1;
+    if (topic.len != n - 1 || memcmp(topic.p, health, n - 1) != 0)
+        return topic;
+    memcpy(buf, health, n);
+    memcpy(buf + n, c->identity->cn, c->identity->cn_len);
+    return (struct mqtt_bytes){buf, n + c->identity->cn_len};
+}
+
 static struct msg *message_of(struct conn *c, const struct mqtt_publish *p)
 {
-    uint8_t health[sizeof HEALTH_TOPIC + IDENTITY_CN_MAX];
+    uint8_t health[PUBLISH_HEALTH_MAX];
+    struct mqtt_bytes topic = publish_topic(c, p->topic, health);
     struct msg_spec spec = {
-        .topic = p->topic.p,
-        .topic_len = p->topic.len,
+        .topic = topic.p,
+        .topic_len = topic.len,
         .publisher = c->identity->cn,
         .publisher_len = c->identity->cn_len,
         .payload = p->payload.p,
@@ -221,12 +234,6 @@ static struct msg *message_of(struct conn *c, const struct mqtt_publish *p)
         .qos = p->qos,
         .flags = p->retain ? MSG_RETAIN : 0,
     };
-    if (p->topic.p[0] == '$') { /* $SYS/health, the only one that access lets through, appears under the sender's name */
-        memcpy(health, HEALTH_TOPIC "/", sizeof HEALTH_TOPIC);
-        memcpy(health + sizeof HEALTH_TOPIC, c->identity->cn, c->identity->cn_len);
-        spec.topic = health;
-        spec.topic_len = sizeof HEALTH_TOPIC + c->identity->cn_len;
-    }
     return msg_new(&spec);
 }
 
@@ -323,7 +330,7 @@ void packet_publish(struct conn *c, uint8_t flags, const uint8_t *body, size_t l
         repeated(c, &p);
         return;
     }
-    if (access_publish(c->identity, p.topic)) {
+    if (access_publish(c->session, p.topic)) {
         publish_accepted(c, &p);
     } else { /* acknowledged and dropped: 3.1.1 has no other answer [MQTT-3.3.5-2] */
         STATS_ADD(c->loop, publish_denied, 1);

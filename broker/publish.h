@@ -25,7 +25,12 @@ enum publish_result publish_message(struct loop *l, struct msg *m, const struct 
 /* The same for the broker's own messages (wills, $SYS): nobody waits. */
 void publish_own(struct loop *l, struct msg *m);
 
-/* Hands m again to another member of its shared subscription than `not`; false when there is none. */
-bool publish_to_group(struct loop *l, struct msg *m, struct share_group *g, sub_handle not);
+/* Hands m again to another member of its shared subscription than `not`; false when there is none. hops: how often the access rules
+ * have sent it on already. */
+bool publish_to_group(struct loop *l, struct msg *m, struct share_group *g, sub_handle not, unsigned hops);
+
+#define PUBLISH_HEALTH_MAX (12U + IDENTITY_CN_MAX)
+/* Where c's message to topic appears: $SYS/health under the sender's name (written to buf), any other where it is. */
+struct mqtt_bytes publish_topic(const struct conn *c, struct mqtt_bytes topic, uint8_t buf[static PUBLISH_HEALTH_MAX]);
 
 #endif

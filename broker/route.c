@@ -2,6 +2,8 @@
 #include "broker/route.h"
 
 #include "base/pool.h"
+#include "broker/access.h"
+#include "broker/publish.h"
 #include "broker/session.h"
 #include "broker/sessions.h"
 
@@ -16,6 +18,11 @@ static void deliver(struct loop *l, struct msg *m, const struct target *t, struc
     struct session *s = sessions_get(l->sessions, t->handle);
     if (!s)
         return; /* it has ended since */
+    if (g && !access_read(s, m)) { /* another member may be allowed to */
+        session_withhold(s, m, sub_handle_persistent(t->handle) ? record : 0);
+        (void)publish_to_group(l, m, g, t->handle, t->pad[0] + 1U);
+        return;
+    }
     unsigned qos = t->options & SUB_QOS;
     struct entry e = {.msg = msg_ref(m), .sub_id = t->sub_id, .group = g ? share_ref(g) : NULL};
     e.qos = (m->qos < qos ? m->qos : qos) & 3U;

@@ -3,6 +3,7 @@
 
 #include "base/log.h"
 #include "base/pool.h"
+#include "broker/access.h"
 #include "broker/conn.h"
 #include "broker/entry_ring.h"
 #include "broker/publish.h"
@@ -323,11 +324,60 @@ static void on_overflow(struct session *s, struct entry *e)
         conn_fail(s->conn, "session ended: its queue is full"); /* a clean session ends with it */
 }
 
+void session_withhold(struct session *s, const struct msg *m, uint64_t record)
+{
+    STATS_ADD(s->loop, publish_withheld, 1);
+    log_debug("client '%.*s': a message on '%.*s' is withheld by the acl_file", s->client_id_len, s->client_id,
+              m->topic_len > 200 ? 200 : m->topic_len, (const char *)msg_topic(m));
+    if (record && !tell_store(s, STORE_ACKED, record, 0, NULL))
+        no_memory(s);
+}
+
+/* A QoS 2 message that has its packet identifier may have reached the client already: it goes on, for without its end the identifier
+ * could not be used for another message. */
+static bool may_get(struct session *s, const struct entry *e)
+{
+    return !e->msg || (e->qos == 2 && e->packet_id) || access_read(s, e->msg);
+}
+
+static void withhold(struct session *s, struct entry *e)
+{
+    if (e->packet_id)
+        pidset_remove(&s->sent_ids, e->packet_id);
+    session_withhold(s, e->msg, e->record);
+    drop_references(e);
+}
+
+void session_judge_queue(struct session *s)
+{
+    struct entry_ring *r = &s->queue;
+    uint32_t kept = 0, saving = s->saving;
+    for (uint32_t i = 0; i < r->count; i++) {
+        struct entry *e = ring_at(r, i);
+        if (may_get(s, e)) {
+            *ring_at(r, kept++) = *e;
+            continue;
+        }
+        count_queue(s, e, -1);
+        withhold(s, e);
+        if (i < s->saving)
+            saving--;
+    }
+    s->saving = saving;
+    r->count = kept;
+    if (kept == 0)
+        ring_free(r);
+}
+
 void session_push(struct session *s, struct entry *e, bool live)
 {
     loop_assert_here(s->loop);
     if (live && s->persistent && e->qos > 0 && cursor_has(s, e)) {
         drop_references(e);
+        return;
+    }
+    if (!may_get(s, e)) {
+        withhold(s, e);
         return;
     }
     if (live && !s->conn && e->qos == 0) {
@@ -574,7 +624,7 @@ void session_suspend(struct session *s)
 static void hand_on(struct session *s, struct entry *e)
 {
     if (e->group && e->msg && e->qos < 2)
-        (void)publish_to_group(s->loop, e->msg, e->group, s->subs.handle);
+        (void)publish_to_group(s->loop, e->msg, e->group, s->subs.handle, 0);
 }
 
 void session_drop_queues(struct session *s)

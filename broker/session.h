@@ -62,6 +62,8 @@ struct session {
     uint16_t client_id_len;     /* bytes */
     bool persistent;
     bool overflow_logged;
+    bool judge;                 /* some subscription covers topics that it may not read: every message is looked at */
+    uint32_t judged;            /* the policy generation under which subscriptions were judged */
     /* Cursor into the store's queue (persistent sessions). While it is on, live copies are ignored: pages bring them. */
     bool cursor, page_pending;
     uint64_t page_after;        /* the next page starts behind this record */
@@ -89,6 +91,11 @@ void session_push(struct session *s, struct entry *e, bool live);
 /* Encodes what may be sent now into buf (cap bytes); returns bytes written, 0 when nothing (more) may. A message larger than the
  * room is begun when buf is empty: *big gets a reference and *big_left how many payload bytes are still to be copied. */
 size_t session_encode(struct session *s, uint8_t *buf, size_t cap, struct msg **big, size_t *big_left);
+
+/* Takes what the access rules no longer let it have out of what is not sent yet. */
+void session_judge_queue(struct session *s);
+/* Copy m (record: in the store, or 0) is not for this session: counted, and forgotten by the store. */
+void session_withhold(struct session *s, const struct msg *m, uint64_t record);
 
 /* Acknowledgements. False: a packet identifier or state that is not there: a protocol error. */
 bool session_puback(struct session *s, uint16_t packet_id) MUST_CHECK;

@@ -14,6 +14,7 @@ struct stats {
     _Atomic uint64_t publish_bytes_received, publish_bytes_sent; /* payload bytes in them */
     _Atomic uint64_t publish_dropped;                    /* copies that a full queue or an absent QoS 0 receiver cost */
     _Atomic uint64_t publish_denied;                     /* by access control */
+    _Atomic uint64_t publish_withheld;                   /* copies that access control kept from a receiver */
     _Atomic uint64_t connects, handshakes, handshakes_failed, protocol_errors;
     _Atomic uint64_t connected;                          /* connections with a session, now */
     _Atomic uint64_t connections;                        /* sockets, now */

@@ -133,7 +133,7 @@ static uint8_t subscribe_one(struct conn *c, const struct mqtt_filter *f)
     const struct conf *conf = c->loop->conf;
     enum mqtt_reason r = MQTT_OK;
     const char *why = "denied";
-    if (!access_subscribe(c->identity, f->filter)) {
+    if (!access_subscribe(s, f->filter)) {
         r = MQTT_NOT_AUTHORIZED;
     } else if (conf->max_subscriptions_per_client > 0 && s->subs.count >= conf->max_subscriptions_per_client) {
         r = MQTT_QUOTA_EXCEEDED;
@@ -145,6 +145,8 @@ static uint8_t subscribe_one(struct conn *c, const struct mqtt_filter *f)
         if (e != ERR_OK) {
             r = MQTT_IMPLEMENTATION_ERROR;
             why = err_text(e);
+        } else {
+            access_subscribed(s, f->filter);
         }
     }
     if (r != MQTT_OK)

@@ -19,7 +19,7 @@
 /* The sum over all loops. */
 struct totals {
     uint64_t bytes_received, bytes_sent, packets_received, packets_sent, publish_received, publish_sent, publish_bytes_received,
-        publish_bytes_sent, publish_dropped, publish_denied, connects, handshakes, handshakes_failed, protocol_errors, connected,
+        publish_bytes_sent, publish_dropped, publish_denied, publish_withheld, connects, handshakes, handshakes_failed, protocol_errors, connected,
         connections, sessions, persistent_away, expired, queued, queued_bytes;
 };
 
@@ -39,6 +39,7 @@ static struct totals sum(const struct broker *b)
         SUM(publish_bytes_sent);
         SUM(publish_dropped);
         SUM(publish_denied);
+        SUM(publish_withheld);
         SUM(connects);
         SUM(handshakes);
         SUM(handshakes_failed);
@@ -189,6 +190,7 @@ static void publish_own_names(struct sys *y, const struct totals *t)
     publish_number(l, "handshakes/failed", t->handshakes_failed);
     publish_number(l, "connections", t->connections);
     publish_number(l, "publish/messages/denied", t->publish_denied);
+    publish_number(l, "publish/messages/withheld", t->publish_withheld);
     publish_number(l, "protocol_errors", t->protocol_errors);
     publish_number(l, "log/dropped", log_dropped());
 }

@@ -306,6 +306,32 @@ bool acl_allows(const struct acl *a, const struct acl_subject *s, enum acl_acces
 	return decide_by_rules(&w, access == ACL_WRITE ? VERB_WRITE : VERB_READ, is_filter, why);
 }
 
+bool acl_reads_all(const struct acl *a, const struct acl_subject *s, const uint8_t *filter, size_t len)
+{
+	struct walk w;
+	struct topic_share share;
+	if (!topic_share_parse(filter, len, &share))
+		return false;
+	w.a = a;
+	w.s = s;
+	w.all = false;
+	w.id_is_level = s->client_id && !memchr(s->client_id, '/', s->client_id_len);
+	if (!split(&w, share.filter, share.filter_len, true))
+		return false;
+	const struct acl_set *stages[] = { NULL, &a->patterns };
+	for (size_t i = 0; i < 2; i++) {
+		if (stages[i] && has_wildcard(s))
+			return false;
+		look(&w, OVERLAPS, 1u << VERB_DENY, stages[i]);
+		if (w.found[VERB_DENY])
+			return false;
+		look(&w, COVERED, 1u << VERB_READ, stages[i]);
+		if (w.found[VERB_READ])
+			return true;
+	}
+	return false;
+}
+
 /* The text of a line, from 1, without its end. */
 static const char *line_text(const struct acl *a, unsigned line, int *len)
 {

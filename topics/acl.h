@@ -60,6 +60,10 @@ bool acl_allows(const struct acl *a, const struct acl_subject *s, enum acl_acces
 /* Prints one line to out: what is decided, and the file, line and rule that decide (sealmqd --explain-acl). Returns the decision. */
 bool acl_explain(const struct acl *a, const struct acl_subject *s, enum acl_access access, const char *topic, FILE *out);
 
+/* May the subject read every topic that this filter (with or without $share/<group>/) matches? True only when one rule shows it and no deny
+ * overlaps, so that asking again message by message is needless; false may just mean that it takes several rules to see. a is not NULL. */
+bool acl_reads_all(const struct acl *a, const struct acl_subject *s, const uint8_t *filter, size_t len) MUST_CHECK;
+
 struct acl_stats { size_t rules, users, groups, nodes, bytes; };
 void acl_stats(const struct acl *a, struct acl_stats *out);
 

@@ -543,6 +543,44 @@ START_TEST(refused_subscriptions_would_bring_nothing)
 }
 END_TEST
 
+static bool reads_all(const char *cn, const char *filter)
+{
+	struct acl_subject s = { (const uint8_t *)cn, strlen(cn), (const uint8_t *)"id", 2 };
+	return acl_reads_all(acl, &s, (const uint8_t *)filter, strlen(filter));
+}
+
+START_TEST(filters_that_are_readable_whole_are_told)
+{
+	good("user u\ntopic read a/#\ntopic deny a/secret/#\ntopic b/+\npattern read d/%u/#\npattern deny d/+/no\n");
+	ck_assert(reads_all("u", "a/b") && reads_all("u", "b/+") && reads_all("u", "$share/g/b/+") && reads_all("u", "d/u/yes/#"));
+	ck_assert(!reads_all("u", "a/#") && !reads_all("u", "a/+/x") && !reads_all("u", "a/secret/x") && !reads_all("u", "b/#"));
+	ck_assert(!reads_all("u", "d/u/#") && !reads_all("u", "#") && !reads_all("v", "a/b") && !reads_all("v", "d/u/yes"));
+}
+END_TEST
+
+START_TEST(what_is_readable_whole_has_no_unreadable_topic)
+{
+	unsigned whole = 0;
+	for (int round = 0; round < 300; round++) {
+		char *text = random_file(), filter[40];
+		forget();
+		acl = acl_parse(text, strlen(text), "acl", NULL);
+		ck_assert_ptr_nonnull(acl);
+		for (int i = 0; i < 8; i++) {
+			const char *cn = cns[pick(3)];
+			random_filter(filter, false);
+			if (!reads_all(cn, filter))
+				continue;
+			whole++;
+			for (size_t k = 0; k < n_universe; k++)
+				ck_assert_msg(!matches(filter, universe[k]) || reads(cn, universe[k]), "%s %s %s\n%s", cn, filter, universe[k], text);
+		}
+		free(text);
+	}
+	ck_assert_uint_gt(whole, 100);
+}
+END_TEST
+
 START_TEST(a_hundred_thousand_rules_cost_as_one)
 {
 	char *text = NULL;
@@ -600,6 +638,8 @@ int main(void)
 	tcase_add_test(t, a_file_is_read);
 	tcase_add_test(t, decisions_agree_with_a_plain_reference);
 	tcase_add_test(t, refused_subscriptions_would_bring_nothing);
+	tcase_add_test(t, filters_that_are_readable_whole_are_told);
+	tcase_add_test(t, what_is_readable_whole_has_no_unreadable_topic);
 	tcase_add_test(t, a_hundred_thousand_rules_cost_as_one);
 	suite_add_tcase(s, t);
 	SRunner *r = srunner_create(s);
