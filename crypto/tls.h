@@ -52,6 +52,12 @@ enum tls_cause {
 /* A sentence such as "certificate expired"; never NULL. */
 const char *tls_cause_text(enum tls_cause c);
 
+struct tls_conn;
+/* Would the peer of c, which is up, still get in with `now`, a context made later from changed files? TLS_CAUSE_NONE, TLS_CAUSE_REVOKED (it or an
+ * intermediate is on a list) or TLS_CAUSE_UNKNOWN_CA (its authority is gone). Judged from names, keys and serial numbers that the
+ * handshake left; dates and missing lists end no connection. The thread that owns c. */
+enum tls_cause tls_conn_recheck(const struct tls_conn *c, const struct tls_ctx *now) MUST_CHECK;
+
 enum tls_status {
 	TLS_DONE = 0,
 	TLS_WANT_READ,  /* io->in is used up */

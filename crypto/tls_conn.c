@@ -23,6 +23,7 @@ enum {
 	BACKLOG_MAX = 4096,                             /* bytes of unsent answers; a flood of key updates ends here */
 	RECORD_GROWTH_MAX = 29,                         /* TLS 1.2: header 5, nonce 8, tag 16; 1.3: 22 */
 	DETAIL_MAX = 256,
+	CHAIN_MAX = 4,                                  /* intermediates */
 };
 
 struct tls_conn {
@@ -34,6 +35,9 @@ struct tls_conn {
 	uint8_t *backlog;        /* answers to key updates, an alert: what tls_read wants sent */
 	char *detail;            /* NULL until something failed */
 	uint32_t part_len, part_cap, part_fed, direct_left, backlog_len;
+	struct trust_hop *above; /* of intermediates that the peer sent, from the leaf's issuer up; NULL: none */
+	struct trust_hash issuer;/* of the leaf */
+	uint8_t n_above;
 	int verify_error;        /* what the verify callback refused */
 	uint8_t cause;           /* enum tls_cause */
 	bool part_whole, started, up, failed, closed, reading;
@@ -272,6 +276,35 @@ static bool take_identity(struct tls_conn *c, const struct cert *cert)
 	return true;
 }
 
+/* Keeps what tls_conn_recheck needs of the chain: who issued whom under which number. */
+static bool note_chain(struct tls_conn *c, const struct cert *leaf, const WOLFSSL_X509_STORE_CTX *store)
+{
+	struct trust_hop hops[CHAIN_MAX];
+	struct der issuer = leaf->issuer;
+	uint8_t n = 0;
+	c->issuer = tls_trust_hash(issuer);
+	for (int i = 1; i < store->totalCerts && n < CHAIN_MAX; i++) {
+		struct cert cert;
+		const WOLFSSL_BUFFER_INFO *sent = &store->certs[i];
+		if (cert_parse(&cert, sent->buffer, sent->length) != ERR_OK || !der_equal(cert.subject, issuer.p, der_len(issuer)) ||
+		    der_equal(cert.issuer, issuer.p, der_len(issuer)))
+			continue; /* not the next one up, or a root */
+		issuer = cert.issuer;
+		hops[n++] = (struct trust_hop){ tls_trust_hash(issuer), tls_trust_serial(cert.serial) };
+		i = 0; /* their order is the peer's */
+	}
+	pool_free(c->above);
+	c->above = n ? pool_alloc(n * sizeof *hops) : NULL;
+	c->n_above = n;
+	if (n && !c->above) {
+		c->cause = TLS_CAUSE_NOMEM;
+		return false;
+	}
+	if (n)
+		memcpy(c->above, hops, n * sizeof *hops);
+	return true;
+}
+
 /* Called for every certificate that is wrong, and for the leaf in any case. Non-zero accepts, whatever wolfSSL found. */
 int tls_conn_verify(int ok, WOLFSSL_X509_STORE_CTX *store)
 {
@@ -300,7 +333,7 @@ int tls_conn_verify(int ok, WOLFSSL_X509_STORE_CTX *store)
 		c->verify_error = KEYUSE_SIGNATURE_E;
 		return 0;
 	}
-	return take_identity(c, &cert);
+	return take_identity(c, &cert) && note_chain(c, &cert, store);
 }
 
 /* ---- the interface */
@@ -333,6 +366,7 @@ void tls_conn_free(struct tls_conn *c)
 	pool_free(c->part);
 	pool_free(c->backlog);
 	pool_free(c->detail);
+	pool_free(c->above);
 	pool_free(c);
 }
 
@@ -440,6 +474,21 @@ void tls_close(struct tls_conn *c, struct tls_io *io)
 	c->io = io;
 	(void)wolfSSL_shutdown(c->ssl); /* sends close_notify the first time; the peer's answer is not waited for */
 	c->io = NULL;
+}
+
+enum tls_cause tls_conn_recheck(const struct tls_conn *c, const struct tls_ctx *now)
+{
+	if (c->ctx == now || !c->id)
+		return TLS_CAUSE_NONE;
+	struct trust_hop leaf = { .issuer = c->issuer, .serial = tls_trust_serial(der_of(c->id->serial, c->id->serial_len)) };
+	for (unsigned i = 0; i <= c->n_above; i++) {
+		const struct trust_hop *hop = i == 0 ? &leaf : &c->above[i - 1];
+		if (tls_trust_revokes(now->trust, hop))
+			return TLS_CAUSE_REVOKED;
+		if (tls_trust_keeps(c->ctx->trust, now->trust, &hop->issuer))
+			return TLS_CAUSE_NONE;
+	}
+	return TLS_CAUSE_UNKNOWN_CA;
 }
 
 enum tls_cause tls_conn_cause(const struct tls_conn *c)

@@ -7,11 +7,13 @@
 
 #include <wolfssl/wolfcrypt/error-crypt.h>
 
+#include <dirent.h>
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #define CHAIN_DEPTH_MAX 4          /* certificates that a client may send, its own included */
 #define RSA_BITS_MIN 2048
@@ -117,6 +119,60 @@ static bool set_protocol(WOLFSSL_CTX *w, const struct tls_options *o, const stru
 	return true;
 }
 
+/* The whole file, NUL-terminated; the caller frees. */
+static char *read_file(const struct failure *f, const char *key, const char *path)
+{
+	FILE *file = fopen(path, "re");
+	char *text = NULL;
+	long size = 0;
+	if (!file) {
+		fail(f, "%s %s: %s", key, path, strerror(errno));
+		return NULL;
+	}
+	if (fseek(file, 0, SEEK_END) != 0 || (size = ftell(file)) < 0 || (unsigned long)size > PEM_FILE_MAX ||
+	    fseek(file, 0, SEEK_SET) != 0)
+		fail(f, "%s %s: not a readable file of at most %u bytes", key, path, PEM_FILE_MAX);
+	else if (!(text = malloc((size_t)size + 1)))
+		fail(f, "%s %s: out of memory", key, path);
+	else if (fread(text, 1, (size_t)size, file) != (size_t)size) {
+		fail(f, "%s %s: %s", key, path, strerror(errno));
+		free(text);
+		text = NULL;
+	} else
+		text[size] = '\0';
+	fclose(file);
+	return text;
+}
+
+/* Every certificate file of the directory; wolfSSL has loaded and judged them before. */
+static bool remember_directory(struct tls_trust *t, const char *path, const struct failure *f)
+{
+	DIR *dir = opendir(path);
+	bool good = dir != NULL;
+	for (struct dirent *e; good && (e = readdir(dir));) {
+		char file[4096 + sizeof e->d_name];
+		const struct failure unread = { NULL, 0 };
+		struct stat st;
+		(void)snprintf(file, sizeof file, "%.4095s/%s", path, e->d_name);
+		char *text = stat(file, &st) == 0 && S_ISREG(st.st_mode) ? read_file(&unread, "capath", file) : NULL;
+		good = !text || tls_trust_add_authorities(t, text);
+		free(text);
+	}
+	if (dir)
+		closedir(dir);
+	return good || fail(f, "capath %s: %s", path, dir ? "out of memory" : strerror(errno));
+}
+
+static bool remember_authorities(struct tls_trust *t, const struct tls_options *o, const struct failure *f)
+{
+	char *text = o->cafile ? read_file(f, "cafile", o->cafile) : NULL;
+	if (o->cafile && !text)
+		return false;
+	bool good = !text || tls_trust_add_authorities(t, text) || fail(f, "cafile: out of memory");
+	free(text);
+	return good && (!o->capath || remember_directory(t, o->capath, f));
+}
+
 static bool load_trust(WOLFSSL_CTX *w, const struct tls_options *o, const struct failure *f)
 {
 	if (!o->cafile && !o->capath)
@@ -146,33 +202,9 @@ static bool load_own(WOLFSSL_CTX *w, const struct tls_options *o, const struct f
 	return true;
 }
 
-/* The whole file, NUL-terminated; the caller frees. */
-static char *read_file(const struct failure *f, const char *key, const char *path)
-{
-	FILE *file = fopen(path, "re");
-	char *text = NULL;
-	long size = 0;
-	if (!file) {
-		fail(f, "%s %s: %s", key, path, strerror(errno));
-		return NULL;
-	}
-	if (fseek(file, 0, SEEK_END) != 0 || (size = ftell(file)) < 0 || (unsigned long)size > PEM_FILE_MAX ||
-	    fseek(file, 0, SEEK_SET) != 0)
-		fail(f, "%s %s: not a readable file of at most %u bytes", key, path, PEM_FILE_MAX);
-	else if (!(text = malloc((size_t)size + 1)))
-		fail(f, "%s %s: out of memory", key, path);
-	else if (fread(text, 1, (size_t)size, file) != (size_t)size) {
-		fail(f, "%s %s: %s", key, path, strerror(errno));
-		free(text);
-		text = NULL;
-	} else
-		text[size] = '\0';
-	fclose(file);
-	return text;
-}
-
-/* Revocation is checked for every certificate of the chain; a CA without a current list fails closed. */
-static bool load_revocation(WOLFSSL_CERT_MANAGER *m, const char *crlfile, const struct failure *f)
+/* Revocation is checked for every certificate of the chain; a CA without a current list fails closed. t (may be NULL) remembers
+ * what is revoked. */
+static bool load_revocation(WOLFSSL_CERT_MANAGER *m, struct tls_trust *t, const char *crlfile, const struct failure *f)
 {
 	static const char begin[] = "-----BEGIN X509 CRL-----", end[] = "-----END X509 CRL-----";
 	if (!crlfile)
@@ -191,7 +223,10 @@ static bool load_revocation(WOLFSSL_CERT_MANAGER *m, const char *crlfile, const 
 		rc = wolfSSL_CertManagerLoadCRLBuffer(m, (const unsigned char *)p, stop - p, WOLFSSL_FILETYPE_PEM);
 		p = stop;
 	}
+	bool remembered = !t || tls_trust_add_lists(t, text);
 	free(text);
+	if (!remembered)
+		return fail(f, "crlfile: out of memory");
 	if (rc == ASN_CRL_NO_SIGNER_E)
 		return fail(f, "crlfile %s: list %d is signed by an authority that is not in cafile", crlfile, lists);
 	if (rc != WOLFSSL_SUCCESS)
@@ -207,7 +242,7 @@ bool tls_load_authorities(WOLFSSL_CERT_MANAGER *m, const char *cafile, const cha
 	int rc = wolfSSL_CertManagerLoadCA(m, cafile, NULL);
 	if (rc != WOLFSSL_SUCCESS)
 		return fail_wolf(&f, "cafile", cafile, rc);
-	return load_revocation(m, crlfile, &f);
+	return load_revocation(m, NULL, crlfile, &f);
 }
 
 /* A resumed session has no peer certificate and escapes revocation: neither tickets nor a cache. */
@@ -236,7 +271,7 @@ static void disable_cache(WOLFSSL_CTX *w)
 }
 #endif
 
-static bool set_up(WOLFSSL_CTX *w, const struct tls_options *o, const struct failure *f)
+static bool set_up(WOLFSSL_CTX *w, struct tls_trust *t, const struct tls_options *o, const struct failure *f)
 {
 	disable_cache(w);
 	wolfSSL_CTX_set_verify(w, WOLFSSL_VERIFY_PEER | WOLFSSL_VERIFY_FAIL_IF_NO_PEER_CERT, tls_conn_verify);
@@ -246,23 +281,34 @@ static bool set_up(WOLFSSL_CTX *w, const struct tls_options *o, const struct fai
 	if (!disable_tickets(w) || wolfSSL_CTX_mutual_auth(w, 1) != 0 || wolfSSL_CTX_SetMinRsaKey_Sz(w, RSA_BITS_MIN) != WOLFSSL_SUCCESS ||
 	    wolfSSL_CTX_SetMinEccKey_Sz(w, ECC_BITS_MIN) != WOLFSSL_SUCCESS)
 		return fail(f, "wolfSSL lacks a needed setting");
-	return set_protocol(w, o, f) && load_trust(w, o, f) && load_own(w, o, f) && load_revocation(wolfSSL_CTX_GetCertManager(w), o->crlfile, f);
+	return set_protocol(w, o, f) && load_trust(w, o, f) && load_own(w, o, f) && remember_authorities(t, o, f) &&
+	       load_revocation(wolfSSL_CTX_GetCertManager(w), t, o->crlfile, f);
+}
+
+static void free_ctx(struct tls_ctx *ctx)
+{
+	if (!ctx)
+		return;
+	wolfSSL_CTX_free(ctx->wolf);
+	tls_trust_free(ctx->trust);
+	free(ctx);
 }
 
 struct tls_ctx *tls_ctx_new(const struct tls_options *o, char *error, size_t error_len)
 {
 	const struct failure f = { error, error_len };
 	struct tls_ctx *ctx = calloc(1, sizeof *ctx);
-	if (!ctx || !(ctx->wolf = wolfSSL_CTX_new(o->tls12 ? wolfSSLv23_server_method() : wolfTLSv1_3_server_method()))) {
+	if (ctx)
+		ctx->trust = tls_trust_new();
+	if (ctx && ctx->trust)
+		ctx->wolf = wolfSSL_CTX_new(o->tls12 ? wolfSSLv23_server_method() : wolfTLSv1_3_server_method());
+	if (!ctx || !ctx->wolf)
 		fail(&f, "out of memory");
-		free(ctx);
+	if (!ctx || !ctx->wolf || !set_up(ctx->wolf, ctx->trust, o, &f)) {
+		free_ctx(ctx);
 		return NULL;
 	}
-	if (!set_up(ctx->wolf, o, &f)) {
-		wolfSSL_CTX_free(ctx->wolf);
-		free(ctx);
-		return NULL;
-	}
+	tls_trust_complete(ctx->trust);
 	atomic_init(&ctx->refs, 1);
 	return ctx;
 }
@@ -277,6 +323,5 @@ void tls_ctx_unref(struct tls_ctx *ctx)
 {
 	if (!ctx || atomic_fetch_sub_explicit(&ctx->refs, 1, memory_order_acq_rel) != 1)
 		return;
-	wolfSSL_CTX_free(ctx->wolf);
-	free(ctx);
+	free_ctx(ctx);
 }

@@ -4,6 +4,7 @@
 #define CRYPTO_TLS_INT_H
 
 #include "crypto/tls.h"
+#include "crypto/tls_trust.h"
 
 #include <wolfssl/options.h>
 #include <wolfssl/ssl.h>
@@ -12,6 +13,7 @@
 
 struct tls_ctx {
 	atomic_uint refs;
+	struct tls_trust *trust; /* immutable after tls_ctx_new */
 	WOLFSSL_CTX *wolf; /* immutable after tls_ctx_new; wolfSSL locks what it caches in there */
 };
 

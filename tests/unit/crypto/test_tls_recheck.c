@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* After a reload: which connections would not get in again. */
+#include "crypto/tls.h"
+
+#include "base/pool.h"
+#include "tests/unit/crypto/tls_peer.h"
+
+struct pair { struct tls_ctx *ctx; struct tls_conn *c; struct peer p; };
+
+static struct tls_ctx *with(const char *cafile, const char *crlfile)
+{
+	char ca[128], crl[128];
+	struct tls_options o = pki_options();
+	o.cafile = strcpy(ca, pki_path(cafile));
+	o.crlfile = crlfile ? strcpy(crl, pki_path(crlfile)) : NULL;
+	return context(&o);
+}
+
+static void connect_as(struct pair *x, const char *name, const char *chain, const char *cafile)
+{
+	x->ctx = with(cafile, NULL);
+	x->c = tls_conn_new(x->ctx);
+	peer_open(&x->p, wolfTLSv1_3_client_method(), name, chain, NULL);
+	ck_assert_int_eq(handshake(x->c, &x->p, 0), TLS_DONE);
+}
+
+static void disconnect(struct pair *x)
+{
+	tls_conn_free(x->c);
+	tls_ctx_unref(x->ctx);
+	peer_close(&x->p);
+}
+
+/* What becomes of a connection when the files change to these. */
+static void expect(const struct pair *x, const char *cafile, const char *crlfile, enum tls_cause expected)
+{
+	struct tls_ctx *now = with(cafile, crlfile);
+	ck_assert_str_eq(tls_cause_text(tls_conn_recheck(x->c, now)), tls_cause_text(expected));
+	tls_ctx_unref(now);
+}
+
+START_TEST(unchanged_files_end_nothing)
+{
+	struct pair x;
+	connect_as(&x, "good", "good.crt", "ca.crt");
+	ck_assert_int_eq(tls_conn_recheck(x.c, x.ctx), TLS_CAUSE_NONE);
+	expect(&x, "ca.crt", NULL, TLS_CAUSE_NONE);
+	expect(&x, "cas.pem", "both.crl", TLS_CAUSE_NONE);
+	disconnect(&x);
+	connect_as(&x, "v1", "v1.crt", "ca.crt");
+	expect(&x, "ca.crt", "ca.crl", TLS_CAUSE_NONE);
+	disconnect(&x);
+}
+END_TEST
+
+START_TEST(the_revoked_are_found)
+{
+	struct pair x;
+	connect_as(&x, "revoked", "revoked.crt", "ca.crt");
+	expect(&x, "ca.crt", "empty.crl", TLS_CAUSE_NONE);
+	expect(&x, "ca.crt", "ca.crl", TLS_CAUSE_REVOKED);
+	expect(&x, "cas.pem", "both.crl", TLS_CAUSE_REVOKED);
+	disconnect(&x);
+	connect_as(&x, "v1revoked", "v1revoked.crt", "ca.crt");
+	expect(&x, "ca.crt", "ca.crl", TLS_CAUSE_REVOKED);
+	disconnect(&x);
+}
+END_TEST
+
+START_TEST(an_authority_that_went_is_missed)
+{
+	struct pair x;
+	connect_as(&x, "good", "good.crt", "ca.crt");
+	expect(&x, "other.crt", NULL, TLS_CAUSE_UNKNOWN_CA);
+	disconnect(&x);
+}
+END_TEST
+
+START_TEST(an_authority_of_the_same_name_is_another)
+{
+	struct pair x;
+	connect_as(&x, "good", "good.crt", "ca.crt");
+	expect(&x, "twin.crt", NULL, TLS_CAUSE_UNKNOWN_CA);
+	disconnect(&x);
+}
+END_TEST
+
+START_TEST(intermediates_are_judged_up_to_what_is_trusted)
+{
+	struct pair x;
+	connect_as(&x, "viainter", "viainter.pem", "ca.crt");
+	expect(&x, "ca.crt", NULL, TLS_CAUSE_NONE);
+	expect(&x, "ca.crt", "ca.crl", TLS_CAUSE_NONE);
+	expect(&x, "cas.pem", "interrevoked.crl", TLS_CAUSE_REVOKED);
+	expect(&x, "other.crt", NULL, TLS_CAUSE_UNKNOWN_CA);
+	disconnect(&x);
+	connect_as(&x, "viainter", "viainter.crt", "cas.pem"); /* the intermediate is an authority, and not sent */
+	expect(&x, "cas.pem", NULL, TLS_CAUSE_NONE);
+	expect(&x, "ca.crt", NULL, TLS_CAUSE_UNKNOWN_CA);
+	disconnect(&x);
+}
+END_TEST
+
+START_TEST(authorities_of_a_directory_count)
+{
+	char dir[128], cmd[400];
+	struct pair x;
+	snprintf(cmd, sizeof cmd, "mkdir -p %s/cas && cp %s/ca.crt %s/cas/", pki_dir, pki_dir, pki_dir);
+	ck_assert_int_eq(system(cmd), 0);
+	connect_as(&x, "good", "good.crt", "ca.crt");
+	struct tls_options o = pki_options();
+	o.cafile = NULL;
+	o.capath = strcpy(dir, pki_path("cas"));
+	struct tls_ctx *now = context(&o);
+	ck_assert_int_eq(tls_conn_recheck(x.c, now), TLS_CAUSE_NONE);
+	tls_ctx_unref(now);
+	disconnect(&x);
+}
+END_TEST
+
+int main(void)
+{
+	pki_create();
+	if (tls_init() != ERR_OK)
+		return 2;
+	Suite *s = suite_create("tls_recheck");
+	TCase *t = tcase_create("recheck");
+	tcase_set_timeout(t, 60);
+	tcase_add_test(t, unchanged_files_end_nothing);
+	tcase_add_test(t, the_revoked_are_found);
+	tcase_add_test(t, an_authority_that_went_is_missed);
+	tcase_add_test(t, an_authority_of_the_same_name_is_another);
+	tcase_add_test(t, intermediates_are_judged_up_to_what_is_trusted);
+	tcase_add_test(t, authorities_of_a_directory_count);
+	suite_add_tcase(s, t);
+	SRunner *r = srunner_create(s);
+	srunner_set_fork_status(r, CK_NOFORK);
+	srunner_run_all(r, CK_NORMAL);
+	int failed = srunner_ntests_failed(r);
+	srunner_free(r);
+	tls_cleanup();
+	pool_drain();
+	return failed != 0;
+}
