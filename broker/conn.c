@@ -80,6 +80,8 @@ static void link_conn(struct loop *l, struct conn *c)
 
 static void unlink_conn(struct conn *c)
 {
+    if (c->loop->recheck.conn == c)
+        c->loop->recheck.conn = c->next;
     *c->prev = c->next;
     if (c->next)
         c->next->prev = c->prev;

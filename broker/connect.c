@@ -4,6 +4,7 @@
 #include "base/pool.h"
 #include "base/random.h"
 #include "broker/packet.h"
+#include "broker/recheck.h"
 #include "broker/sessions.h"
 #include "mqtt/encode.h"
 
@@ -121,6 +122,7 @@ static void attach(struct conn *c, struct session *s)
     s->conn = c;
     c->session = s;
     c->serial = ++s->conn_serial;
+    s->window = c->loop->conf->max_inflight_messages;
     s->expiry_s = c->loop->conf->persistent_client_expiration_s;
     identity_unref(s->identity);
     s->identity = identity_ref(c->identity);
@@ -201,6 +203,9 @@ static const char *forbidden(const struct conn *c, const struct mqtt_connect *m,
     bool other_user = m->has_user && (m->user.len != c->identity->cn_len ||
                                       memcmp(m->user.p, c->identity->cn, m->user.len) != 0);
     *reason = MQTT_NOT_AUTHORIZED;
+    const char *certificate = recheck_certificate(c); /* its handshake may have been before a reload */
+    if (certificate)
+        return certificate;
     if (other_user && conf->listeners[c->listener->index].require_matching_username && c->transport.tls)
         return "the user name is not the certificate's CN";
     if (m->has_will && m->will_retain && !conf->retain_available)

@@ -7,6 +7,7 @@
 #include "broker/access.h"
 #include "broker/conn.h"
 #include "broker/listener.h"
+#include "broker/recheck.h"
 #include "broker/sessions.h"
 
 #include <assert.h>
@@ -226,7 +227,7 @@ static void pause_when_busy(struct loop *l)
 
 static bool work_left(const struct loop *l)
 {
-    return l->dirty.first || l->handshakes.first || l->backlog.first || l->dead.first;
+    return l->recheck.active || l->dirty.first || l->handshakes.first || l->backlog.first || l->dead.first;
 }
 
 static void on_turn_end(struct ev_loop *ev, ev_prepare *w, int revents)
@@ -238,6 +239,7 @@ static void on_turn_end(struct ev_loop *ev, ev_prepare *w, int revents)
     step_handshakes(l);
     step_backlog(l);
     step_starved(l);
+    recheck_step(l);
     step_flush(l);
     step_dead(l);
     send_outboxes(l);
@@ -338,6 +340,7 @@ static void *thread_main(void *arg)
     struct loop *l = arg;
     epoch_online(l->broker->epoch, l->epoch_id);
     listener_start(l);
+    recheck_start(l); /* of what the store brought back */
     ev_run(l->ev, 0);
     epoch_offline(l->broker->epoch, l->epoch_id);
     pool_drain();

@@ -79,6 +79,11 @@ struct loop {
 
     uint8_t *read_buf, *plain_buf, *encode_buf, *cipher_buf;
     unsigned routed;                   /* deliveries of this turn */
+    struct {                           /* after a reload: where judging again has come to (broker/recheck.h) */
+        bool active;
+        uint32_t slot;                 /* of sessions */
+        struct conn *conn;             /* the next; moved on when that one is unlinked */
+    } recheck;
     bool stopping;                     /* reads and accepts no more */
     bool ending;                       /* ends when its last connection is gone */
     atomic_bool drained;               /* stopping, and nothing is left to flush; read by broker_stop */

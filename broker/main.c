@@ -19,6 +19,7 @@
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 #define VERSION_TEXT "sealmqd 0.1.0"
@@ -113,19 +114,25 @@ static void notify(const char *state)
     close(fd);
 }
 
-/* A key that the dropped privileges cannot read would fail the next reload: say so now. */
-static bool keys_readable(const struct conf *c)
+static bool is_readable(const struct conf *c, const char *path)
 {
+    if (!path || access(path, R_OK) == 0)
+        return true;
+    log_error("%s: user %s cannot read it: %s", path, c->user, strerror(errno));
+    return false;
+}
+
+/* A file that the dropped privileges cannot read would fail the next reload: say so now. */
+static bool files_readable(const struct conf *c)
+{
+    bool good = is_readable(c, c->path) && is_readable(c, c->acl_file);
     for (size_t i = 0; i < c->n_listeners; i++) {
         const struct conf_listener *l = &c->listeners[i];
         const char *files[] = {l->keyfile, l->certfile, l->cafile, l->crlfile};
         for (size_t k = 0; k < sizeof files / sizeof *files; k++)
-            if (files[k] && access(files[k], R_OK) != 0) {
-                log_error("%s: user %s cannot read it: %s", files[k], c->user, strerror(errno));
-                return false;
-            }
+            good = good && is_readable(c, files[k]);
     }
-    return true;
+    return good;
 }
 
 static bool drop_privileges(const struct conf *c)
@@ -147,7 +154,7 @@ static bool drop_privileges(const struct conf *c)
         log_error("user %s: cannot drop privileges: %s", c->user, strerror(errno));
         return false;
     }
-    return keys_readable(c);
+    return files_readable(c);
 }
 
 static bool write_pid_file(const char *path)
@@ -174,22 +181,6 @@ static void log_ready(const struct broker *b)
                b->policy->max_connections);
 }
 
-/* SIGHUP reopens the log; SIGTERM and SIGINT end. */
-static void wait_for_end(const struct conf *c, const sigset_t *signals)
-{
-    for (;;) {
-        int sig = 0;
-        if (sigwait(signals, &sig) != 0)
-            continue;
-        if (sig != SIGHUP) {
-            log_notice("stopping: %s", sig == SIGTERM ? "SIGTERM" : "SIGINT");
-            return;
-        }
-        if (log_reconfigure(&c->log) != ERR_OK)
-            log_error("SIGHUP: the log cannot be reopened; it stays as it was");
-    }
-}
-
 /* The configuration with what the command line says over it; NULL: what is wrong was printed to errors. */
 static struct conf *load_conf(const struct arguments *a, FILE *errors)
 {
@@ -203,6 +194,37 @@ static struct conf *load_conf(const struct arguments *a, FILE *errors)
         c->log.to_stderr = true;
     }
     return c;
+}
+
+static struct conf *load_again(void *arg, FILE *errors)
+{
+    return load_conf(arg, errors);
+}
+
+static void on_sighup(struct broker *b, struct arguments *a)
+{
+    char state[64];
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    snprintf(state, sizeof state, "RELOADING=1\nMONOTONIC_USEC=%llu", (unsigned long long)now.tv_sec * 1000000 + (unsigned long long)now.tv_nsec / 1000);
+    notify(state);
+    reload(b, load_again, a);
+    notify("READY=1");
+}
+
+/* SIGHUP reloads; SIGTERM and SIGINT end. */
+static void wait_for_end(struct broker *b, struct arguments *a, const sigset_t *signals)
+{
+    for (;;) {
+        int sig = 0;
+        if (sigwait(signals, &sig) != 0)
+            continue;
+        if (sig != SIGHUP) {
+            log_notice("stopping: %s", sig == SIGTERM ? "SIGTERM" : "SIGINT");
+            return;
+        }
+        on_sighup(b, a);
+    }
 }
 
 /* Takes c. */
@@ -228,7 +250,7 @@ static struct broker *make_broker(struct conf *c)
 }
 
 /* Takes c. */
-static int run(struct conf *c, const sigset_t *signals)
+static int run(struct conf *c, struct arguments *a, const sigset_t *signals)
 {
     int status = EXIT_FAILURE;
     struct broker *b = make_broker(c);
@@ -243,7 +265,7 @@ static int run(struct conf *c, const sigset_t *signals)
     }
     log_ready(b);
     notify("READY=1");
-    wait_for_end(c, signals);
+    wait_for_end(b, a, signals);
     notify("STOPPING=1");
     broker_stop(b);
     status = EXIT_SUCCESS;
@@ -369,7 +391,7 @@ int main(int argc, char **argv)
         fprintf(stderr, "sealmqd: log_dest: cannot open the log: %s\n", strerror(errno));
         status = EXIT_FAILURE;
     } else {
-        status = run(c, &signals);
+        status = run(c, &a, &signals);
         c = NULL;
         log_stop();
     }

@@ -1,9 +1,19 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 #include "broker/reload.h"
 
+#include "base/clock.h"
 #include "base/log.h"
+#include "base/pool.h"
+#include "broker/loop.h"
+#include "broker/recheck.h"
+#include "broker/sys.h"
 
+#include <errno.h>
+#include <stdlib.h>
 #include <string.h>
+#include <time.h>
+
+#define WAIT_MS 2000U
 
 void reload_report(const char *text)
 {
@@ -13,4 +23,129 @@ void reload_report(const char *text)
         log_write(warning ? LOG_WARNING : LOG_ERROR, "%.*s", (int)(end - text), text);
         text = *end ? end + 1 : end;
     }
+}
+
+/* ---- in a loop */
+
+struct policy_mail {
+    struct mail mail;
+    struct policy *policy; /* one reference */
+};
+
+/* Between packets: nothing on the stack refers to the old one. */
+static void on_policy(struct mail *m, void *owner)
+{
+    struct loop *l = owner;
+    struct policy *old = l->policy;
+    l->policy = ((struct policy_mail *)m)->policy;
+    l->conf = l->policy->conf;
+    pool_free(m);
+    if (l->recheck.active) /* by the old rules: begun again by the new ones */
+        atomic_fetch_sub(&old->busy, 1);
+    policy_unref(old);
+    if (l->index == 0)
+        sys_follow(l);
+    recheck_start(l);
+}
+
+/* ---- main thread */
+
+/* NULL: errors says why. */
+static struct policy *load_policy(const struct broker *b, struct conf *(*load)(void *arg, FILE *errors), void *arg, FILE *errors)
+{
+    struct conf *next = load(arg, errors);
+    if (!next)
+        return NULL;
+    if (conf_keep(next, b->policy->conf, errors) != ERR_OK) {
+        (void)fputs("out of memory\n", errors);
+        conf_free(next);
+        return NULL;
+    }
+    return policy_new(next, b->n_loops, b->policy->generation + 1, errors);
+}
+
+static void free_mails(struct mail *list)
+{
+    while (list) {
+        struct mail *m = list;
+        list = m->next;
+        pool_free(m);
+    }
+}
+
+/* One for each loop, so that nothing can fail once the first has left. */
+static struct mail *make_mails(const struct broker *b, struct policy *p)
+{
+    struct mail *list = NULL;
+    for (unsigned i = 0; i < b->n_loops; i++) {
+        struct policy_mail *m = pool_alloc(sizeof *m);
+        if (!m) {
+            free_mails(list);
+            return NULL;
+        }
+        *m = (struct policy_mail){.mail = {.next = list, .run = on_policy}, .policy = p};
+        list = &m->mail;
+    }
+    return list;
+}
+
+static void send_mails(struct broker *b, struct policy *p, struct mail *list)
+{
+    for (unsigned i = 0; i < b->n_loops; i++) {
+        struct mail *m = list;
+        list = m->next;
+        policy_ref(p);
+        mailbox_push(&b->loops[i]->mailbox, m);
+    }
+}
+
+static void wait_for_loops(struct policy *p)
+{
+    const struct timespec tick = {.tv_nsec = 1000000};
+    for (uint64_t end = clock_mono_ms() + WAIT_MS; atomic_load(&p->busy) > 0 && clock_mono_ms() < end;)
+        nanosleep(&tick, NULL);
+}
+
+/* False: nothing has changed, and errors says why. */
+static bool take_over(struct broker *b, struct conf *(*load)(void *arg, FILE *errors), void *arg, FILE *errors)
+{
+    struct policy *next = load_policy(b, load, arg, errors);
+    struct mail *mails = next ? make_mails(b, next) : NULL;
+    if (!mails) {
+        if (next)
+            (void)fputs("out of memory\n", errors);
+        policy_unref(next);
+        return false;
+    }
+    if (log_reconfigure(&next->conf->log) != ERR_OK) { /* the last thing that can fail */
+        (void)fprintf(errors, "log_dest: cannot open the log: %s\n", strerror(errno));
+        free_mails(mails);
+        policy_unref(next);
+        return false;
+    }
+    policy_unref(b->policy);
+    b->policy = next;
+    send_mails(b, next, mails);
+    return true;
+}
+
+void reload(struct broker *b, struct conf *(*load)(void *arg, FILE *errors), void *arg)
+{
+    char *text = NULL;
+    size_t len;
+    FILE *errors = open_memstream(&text, &len);
+    if (!errors) {
+        log_error("SIGHUP: out of memory: nothing has changed");
+        return;
+    }
+    bool good = take_over(b, load, arg, errors);
+    (void)fclose(errors);
+    reload_report(text);
+    free(text);
+    if (!good) {
+        log_error("SIGHUP: the files above are not good: nothing has changed");
+        return;
+    }
+    wait_for_loops(b->policy);
+    log_notice("audit: SIGHUP: reloaded%s%s", b->policy->conf->path ? " " : "", b->policy->conf->path ? b->policy->conf->path : "");
 }

@@ -97,6 +97,9 @@ void session_judge_queue(struct session *s);
 /* Copy m (record: in the store, or 0) is not for this session: counted, and forgotten by the store. */
 void session_withhold(struct session *s, const struct msg *m, uint64_t record);
 
+/* The store forgets a subscription of this persistent session; nobody waits for it. */
+void session_forget_subscription(struct session *s, const uint8_t *filter, size_t len);
+
 /* Acknowledgements. False: a packet identifier or state that is not there: a protocol error. */
 bool session_puback(struct session *s, uint16_t packet_id) MUST_CHECK;
 bool session_pubrec(struct session *s, uint16_t packet_id) MUST_CHECK;

@@ -72,6 +72,16 @@ struct session *sessions_get(const struct sessions *t, sub_handle h)
     return s && s->subs.handle == h ? s : NULL;
 }
 
+uint32_t sessions_slots(const struct sessions *t)
+{
+    return t->n_slots;
+}
+
+struct session *sessions_at(const struct sessions *t, uint32_t slot)
+{
+    return t->slots[slot].session;
+}
+
 static void free_session(struct session *s)
 {
     identity_unref(s->identity);

@@ -24,6 +24,10 @@ void sessions_end(struct session *s, const char *why);
 /* A persistent session without connection starts to age (max_age_s from its end of connection; 0: never). */
 void sessions_age(struct session *s, uint64_t away_ms);
 
+/* By place: slots 0 to sessions_slots - 1, of which some are NULL. A session keeps its place; new ones may come into free ones. */
+uint32_t sessions_slots(const struct sessions *t);
+struct session *sessions_at(const struct sessions *t, uint32_t slot);
+
 void sessions_each(struct sessions *t, void (*fn)(struct session *s, void *arg), void *arg);
 
 #endif

@@ -115,6 +115,31 @@ static void store_subscription(struct conn *c, enum store_verb verb, const struc
     loop_submit(c->loop, &o->op);
 }
 
+struct forget_op {
+    struct store_op op;
+    uint8_t filter[];
+};
+
+static void free_forget_op(struct store_op *op)
+{
+    pool_free(op);
+}
+
+void session_forget_subscription(struct session *s, const uint8_t *filter, size_t len)
+{
+    struct forget_op *o = pool_alloc(sizeof *o + len);
+    if (!o) {
+        log_error("client '%.*s': out of memory: a removed subscription stays in the store", s->client_id_len, s->client_id);
+        return;
+    }
+    *o = (struct forget_op){.op.verb = STORE_UNSUBSCRIBE, .op.free_op = free_forget_op};
+    memcpy(o->filter, filter, len);
+    o->op.u.subscription.session = session_number(s);
+    o->op.u.subscription.filter = o->filter;
+    o->op.u.subscription.filter_len = len;
+    store_submit(s->loop->broker->store, &o->op);
+}
+
 /* ---- SUBSCRIBE ---- */
 
 static bool too_deep(const struct conn *c, const struct mqtt_filter *f)

@@ -69,6 +69,7 @@ struct sys {
     struct totals last;
     uint64_t last_ms, heap_max, clients_max;
     struct load loads[9];
+    uint32_t interval_s; /* 0: none */
     bool settled;
 };
 
@@ -227,15 +228,30 @@ static void on_interval(struct ev_loop *ev, ev_timer *w, int revents)
     y->settled = true;
 }
 
-void sys_start(struct loop *l)
+static struct sys the_sys; /* one per process: loop 0's */
+
+static void set_interval(struct sys *y, uint32_t interval_s)
 {
-    static struct sys y; /* one per process: loop 0's */
-    uint32_t interval_s = l->conf->sys_interval_s;
+    ev_timer_stop(y->loop->ev, &y->timer);
+    y->interval_s = interval_s;
     if (interval_s == 0)
         return;
-    y = (struct sys){.loop = l, .last_ms = l->now_ms};
-    memcpy(y.loads, loads, sizeof loads);
-    ev_timer_init(&y.timer, on_interval, 0., (double)interval_s);
-    y.timer.data = &y;
-    ev_timer_start(l->ev, &y.timer);
+    ev_timer_set(&y->timer, 0., (double)interval_s);
+    ev_timer_start(y->loop->ev, &y->timer);
+}
+
+void sys_start(struct loop *l)
+{
+    struct sys *y = &the_sys;
+    *y = (struct sys){.loop = l, .last_ms = l->now_ms};
+    memcpy(y->loads, loads, sizeof loads);
+    ev_timer_init(&y->timer, on_interval, 0., 0.);
+    y->timer.data = y;
+    set_interval(y, l->conf->sys_interval_s);
+}
+
+void sys_follow(struct loop *l)
+{
+    if (the_sys.interval_s != l->conf->sys_interval_s)
+        set_interval(&the_sys, l->conf->sys_interval_s);
 }

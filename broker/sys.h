@@ -5,6 +5,7 @@
 
 #include "broker/loop.h"
 
-void sys_start(struct loop *l); /* before the loop's thread starts */
+void sys_start(struct loop *l);  /* loop 0, before its thread starts */
+void sys_follow(struct loop *l); /* owner loop: sys_interval may have changed */
 
 #endif

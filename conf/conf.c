@@ -19,7 +19,7 @@ static void problem(struct parser *p, const char *file, unsigned line, const cha
 	p->n_errors++;
 }
 
-static void listener_reset(struct conf_listener *l)
+void conf_listener_reset(struct conf_listener *l)
 {
 	free(l->address);
 	free(l->cafile);
@@ -335,7 +335,7 @@ static struct conf *load(const char *buf, size_t len, const char *path, FILE *er
 	if (p.no_memory && errors)
 		(void)fprintf(errors, "%s: out of memory\n", path ? path : "configuration");
 	bool good = p.n_errors == 0 && !p.no_memory;
-	listener_reset(&p.defaults);
+	conf_listener_reset(&p.defaults);
 	free(p.bind_address);
 	free(p.include);
 	free(p.files);
@@ -361,7 +361,7 @@ void conf_free(struct conf *c)
 	if (!c)
 		return;
 	for (size_t i = 0; i < c->n_listeners; i++)
-		listener_reset(&c->listeners[i]);
+		conf_listener_reset(&c->listeners[i]);
 	free(c->listeners);
 	free(c->path);
 	free(c->auto_id_prefix);

@@ -82,4 +82,8 @@ struct conf {
 struct conf *conf_load(const char *path, FILE *errors) MUST_CHECK;
 void conf_free(struct conf *c);
 
+/* Makes next, just loaded, what a broker that works by `running` can go over to: its listeners and what else needs a restart are taken
+ * from running, and each such difference is printed as "FILE:LINE: warning: …". ERR_NOMEM: next is only fit to be freed. */
+enum err conf_keep(struct conf *next, const struct conf *running, FILE *warnings) MUST_CHECK;
+
 #endif

@@ -42,6 +42,9 @@ char *conf_copy_string(struct parser *p, const char *s);
 /* Appends a listener with the defaults as they stand; NULL (and no_memory) when there is no memory. file is borrowed. */
 struct conf_listener *conf_listener_add(struct parser *p, uint16_t port, const char *file, unsigned line);
 
+/* Frees what it owns; all zero afterwards. */
+void conf_listener_reset(struct conf_listener *l);
+
 /* Puts the value of a key of class KEY_SUPPORTED into its member; a bad one is reported. */
 void conf_set_key(struct parser *p, const struct conf_key *key, struct text_line value);
 

@@ -86,7 +86,7 @@ class Broker:
         self.config_path.write_text(self.config, encoding="utf-8")
         self.process = self.notify = None
         self.notified = []
-        self._contexts = {}
+        self._contexts, self._listener = {}, listener or {}
 
     # -- life
 
@@ -160,6 +160,20 @@ class Broker:
     def check_log(self):
         found = SANITIZER.search(self.log())
         assert not found, f"sanitizer report:\n{self.log()[max(0, found.start() - 500):found.start() + 6000]}"
+
+    def configure(self, options=None, listener=None, extra=()):
+        """Writes the configuration anew; nobody reads it before reload(). None removes a key."""
+        self.options = {**self.options, **(options or {})}
+        self._listener = {**self._listener, **(listener or {})}
+        self.config_path.write_text(config_text(self.options, [(self.port, "127.0.0.1", {**listener_keys(self.pki), **self._listener}), *extra]),
+                                    encoding="utf-8")
+
+    def reload(self, good=True):
+        """SIGHUP; returns the log's lines about it once it is through."""
+        mark = self.log_mark()
+        self.process.send_signal(signal.SIGHUP)
+        self.wait_log("SIGHUP: reloaded" if good else "nothing has changed", mark)
+        return self.log_since(mark)
 
     # -- log
 

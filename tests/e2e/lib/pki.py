@@ -6,6 +6,7 @@ import os
 import subprocess
 import threading
 
+from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.x509 import SubjectKeyIdentifier
@@ -99,11 +100,21 @@ class Authority:
         tbs = seq(der(0xa0, integer(version - 1)) if version > 1 else b"", integer(next(self._serials)), algorithm, self.name,
                   seq(*(time(now + datetime.timedelta(days=d)) for d in days)), subject, spki(key),
                   der(0xa3, seq(*extensions)) if extensions else b"")
+        return seq(tbs, algorithm, der(0x03, b"\0", self._sign(tbs)))
+
+    def crl(self, file, *certs, days=(-1, 30)):
+        """A revocation list of these certificates, as PEM in `file`."""
+        now = datetime.datetime.utcnow()
+        algorithm = SHA256_RSA if isinstance(self.key, rsa.RSAPrivateKey) else SHA256_ECDSA
+        entries = [seq(integer(x509.load_pem_x509_certificate(c.crt.read_bytes()).serial_number), time(now)) for c in certs]
+        tbs = seq(integer(1), algorithm, self.name, *(time(now + datetime.timedelta(days=d)) for d in days), *([seq(*entries)] if entries else []))
+        file.write_bytes(pem(seq(tbs, algorithm, der(0x03, b"\0", self._sign(tbs))), "X509 CRL"))
+        return file
+
+    def _sign(self, tbs):
         if isinstance(self.key, rsa.RSAPrivateKey):
-            signature = self.key.sign(tbs, padding.PKCS1v15(), hashes.SHA256())
-        else:
-            signature = self.key.sign(tbs, ec.ECDSA(hashes.SHA256()))
-        return seq(tbs, algorithm, der(0x03, b"\0", signature))
+            return self.key.sign(tbs, padding.PKCS1v15(), hashes.SHA256())
+        return self.key.sign(tbs, ec.ECDSA(hashes.SHA256()))
 
     def issue(self, file, subject, cn=None, kind="ec", eku=(CLIENT_AUTH,), days=(-1, 365), version=3, san=(), key=None):
         """subject: DER of the name, or the CN as text. eku: () writes none."""

@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#include "broker/recheck.h"
+
+#include "base/log.h"
+#include "base/pool.h"
+#include "broker/access.h"
+#include "broker/session.h"
+#include "broker/sessions.h"
+
+#include <string.h>
+
+#define CONNS_PER_TURN 1024U
+#define SESSIONS_PER_TURN 256U
+
+/* ---- connections */
+
+const char *recheck_certificate(const struct conn *c)
+{
+    const struct tls_ctx *now = c->loop->policy->tls[c->listener->index];
+    if (!c->transport.tls)
+        return NULL;
+    enum tls_cause cause = tls_conn_recheck(c->transport.tls, now);
+    return cause == TLS_CAUSE_NONE ? NULL : tls_cause_text(cause);
+}
+
+static void check_conn(struct conn *c)
+{
+    if (c->state == CONN_CLOSING || c->state == CONN_HANDSHAKE) /* the handshake's result is judged with CONNECT */
+        return;
+    const char *why = recheck_certificate(c);
+    if (why)
+        conn_end(c, LOG_WARNING, true, "audit: ended after a reload: %s", why);
+}
+
+/* ---- subscriptions */
+
+struct denied {
+    struct denied *next;
+    size_t len;
+    uint8_t filter[];
+};
+
+struct judging {
+    struct session *session;
+    struct denied *denied;
+    bool no_memory;
+};
+
+static void judge(void *arg, const uint8_t *filter, size_t len, uint8_t options, uint32_t sub_id)
+{
+    struct judging *j = arg;
+    struct mqtt_bytes f = {filter, len};
+    (void)options;
+    (void)sub_id;
+    if (access_subscribe(j->session, f)) {
+        access_subscribed(j->session, f);
+        return;
+    }
+    struct denied *d = pool_alloc(sizeof *d + len);
+    if (!d) {
+        j->no_memory = true;
+        j->session->judge = true; /* it stays, and brings nothing */
+        return;
+    }
+    *d = (struct denied){.next = j->denied, .len = len};
+    memcpy(d->filter, filter, len);
+    j->denied = d;
+}
+
+static void remove_denied(struct session *s, struct denied *d)
+{
+    struct loop *l = s->loop;
+    if (trie_unsubscribe(l->broker->trie, l->epoch_id, &s->subs, d->filter, d->len) == ERR_NOMEM) {
+        log_error("client '%.*s': out of memory: a subscription that the acl_file denies stays, and brings nothing", s->client_id_len,
+                  s->client_id);
+        s->judge = true;
+        return;
+    }
+    log_warning("audit: CN '%s' client '%.*s': subscription to '%.*s' removed: the access rules no longer allow it", s->identity->cn,
+                s->client_id_len > 64 ? 64 : s->client_id_len, s->client_id, (int)(d->len > 200 ? 200 : d->len),
+                (const char *)d->filter);
+    if (s->persistent)
+        session_forget_subscription(s, d->filter, d->len);
+}
+
+static void check_session(struct session *s)
+{
+    struct judging j = {.session = s};
+    if (s->judged == s->loop->policy->generation)
+        return;
+    s->judge = false;
+    sub_set_each(&s->subs, judge, &j);
+    while (j.denied) {
+        struct denied *d = j.denied;
+        j.denied = d->next;
+        remove_denied(s, d);
+        pool_free(d);
+    }
+    if (s->queue.count > 0)
+        session_judge_queue(s);
+    s->judged = s->loop->policy->generation;
+    session_tell_presence(s);
+}
+
+/* ---- the walk */
+
+static void finish(struct loop *l)
+{
+    l->recheck.active = false;
+    atomic_fetch_sub(&l->policy->busy, 1);
+}
+
+void recheck_start(struct loop *l)
+{
+    l->recheck.active = true;
+    l->recheck.slot = 0;
+    l->recheck.conn = l->conns;
+}
+
+void recheck_step(struct loop *l)
+{
+    if (!l->recheck.active)
+        return;
+    if (l->stopping) {
+        finish(l);
+        return;
+    }
+    for (unsigned n = 0; l->recheck.conn && n < CONNS_PER_TURN; n++) {
+        struct conn *c = l->recheck.conn;
+        l->recheck.conn = c->next;
+        check_conn(c);
+    }
+    for (unsigned n = 0; l->recheck.slot < sessions_slots(l->sessions) && n < SESSIONS_PER_TURN; n++) {
+        struct session *s = sessions_at(l->sessions, l->recheck.slot++);
+        if (s)
+            check_session(s);
+    }
+    if (!l->recheck.conn && l->recheck.slot >= sessions_slots(l->sessions))
+        finish(l);
+}
