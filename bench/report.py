@@ -41,11 +41,16 @@ def verdict(metric, row):
     return "goal" if reached("goal") else "must" if reached("must") else "BELOW" if "must" in row else "under goal"
 
 
+def against(result):
+    """Mosquitto, or the variant of sealmqd that a run was for."""
+    return result.get("against", THEIRS)
+
+
 def rows_of(result):
     for s in SCENARIOS:
         for m in s.metrics:
             row = result["summary"].get(s.name, {}).get(m.key)
-            if row and (OURS in row or THEIRS in row):
+            if row and (OURS in row or against(result) in row):
                 yield s, m, row
 
 
@@ -53,21 +58,22 @@ def failed(result):
     return sorted({(r["scenario"], r["broker"]) for r in result["runs"] if not r["data"].get("ok")})
 
 
-HEADINGS = ("scenario", "figure", "unit", OURS, THEIRS, "ratio", "must", "goal", "as set", "reached")
+def headings(result):
+    return ("scenario", "figure", "unit", OURS, against(result), "ratio", "must", "goal", "as set", "reached")
 
 
 def lines(result):
     last = None
     for s, m, row in rows_of(result):
-        yield (s.name if s.name != last else "", m.label, m.unit, number(row.get(OURS)), number(row.get(THEIRS)),
+        yield (s.name if s.name != last else "", m.label, m.unit, number(row.get(OURS)), number(row.get(against(result))),
                f"{row['ratio']:.2f}" if "ratio" in row else "", number(row["must"]) if "must" in row else "", number(row["goal"]) if "goal" in row else "",
                " / ".join(number(row[k]) for k in ("must_as_set", "goal_as_set") if k in row), verdict(m, row))
         last = s.name
 
 
 def table(result):
-    rows = [HEADINGS, *lines(result)]
-    widths = [max(len(r[i]) for r in rows) for i in range(len(HEADINGS))]
+    rows = [headings(result), *lines(result)]
+    widths = [max(len(r[i]) for r in rows) for i in range(len(rows[0]))]
     left = (0, 1, 2, 9)
     text = ["  ".join(f"{c:<{w}}" if i in left else f"{c:>{w}}" for i, (c, w) in enumerate(zip(r, widths))).rstrip() for r in rows]
     text.insert(1, "-" * len(text[0]))
@@ -263,7 +269,7 @@ def text(r, shown, n_results):
         f"{sum(v == 'must' for *_, v in reached)} the must"
         + (f", {len(below)} are below: {'; '.join(below)}." if below else "."), "",
         *[f"**Checks failed: {s} on {b}.**\n" for s, b in failed(r)],
-        "| " + " | ".join(HEADINGS) + " |", "|---|---|---|---:|---:|---:|---:|---:|---:|---|",
+        "| " + " | ".join(headings(r)) + " |", "|---|---|---|---:|---:|---:|---:|---:|---:|---|",
         *("| " + " | ".join(line) + " |" for line in lines(r)), "",
     ]
     for s in shown:

@@ -3,6 +3,8 @@
 """Runs the scenarios against sealmqd and mosquitto in turn and prints what they reach. `make bench` and `make bench-quick` call it.
 
     run.py [--quick] [--only NAME,...] [--rounds N] [--seconds S] [--no-mosquitto] [--out DIR]
+    run.py --variant 'busy_delay_us 0; threads 2'      sealmqd against itself with other settings
+    run.py --variant-program PATH                      ... or against another build
 
 Each run has a broker of its own on loopback, with fresh memory; A B, B A, A B, ... The raw figures, their medians and what the machine is
 go to bench/results/<date>-<commit>.json (quick and partial runs: build/bench), from which report.py makes bench/report.md."""
@@ -30,7 +32,7 @@ from scenarios import SCENARIOS  # noqa: E402
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 LOAD = ROOT / "build" / "mqload"
 SEALMQD = ROOT / "build" / "release" / "sealmqd"
-OURS, THEIRS = "sealmqd", "mosquitto"
+OURS, THEIRS, VARIANT = "sealmqd", "mosquitto", "variant"
 
 
 def free_port():
@@ -44,11 +46,12 @@ class Broker:
 
     LIMITS = ("allow_anonymous false", "max_queued_messages 0", "max_inflight_messages 100", "set_tcp_nodelay true", "log_type error", "log_type warning",
               *(["user root"] if os.getuid() == 0 else []))
-    OWN = {OURS: ("store memory",), THEIRS: ("persistence false",)}
+    OWN = {OURS: ["store memory"], VARIANT: ["store memory"], THEIRS: ["persistence false"]}
+    PROGRAM = {OURS: str(SEALMQD), VARIANT: str(SEALMQD), THEIRS: shutil.which("mosquitto") or "/usr/sbin/mosquitto"}
 
-    def __init__(self, program, directory, pki, threads=1):
+    def __init__(self, program, directory, pki, threads=1, environ=None):
         self.name, self.ports = program, {kind: free_port() for kind in pki}
-        lines = [*self.LIMITS, *self.OWN[program], *([f"threads {threads}"] if program == OURS else [])]
+        lines = [*self.LIMITS, *self.OWN[program], *([f"threads {threads}"] if program != THEIRS else [])]
         for kind, port in self.ports.items():
             lines += [f"listener {port} 127.0.0.1", f"cafile {pki[kind]}/ca.crt", f"certfile {pki[kind]}/server.crt", f"keyfile {pki[kind]}/server.key",
                       "require_certificate true", "use_identity_as_username true"]
@@ -56,8 +59,8 @@ class Broker:
         config.write_text("\n".join(lines) + "\n", encoding="utf-8")
         self.log = directory / f"{program}.log"
         with open(self.log, "wb") as log:
-            self.process = subprocess.Popen([mosquitto_program() if program == THEIRS else str(SEALMQD), "-c", str(config)], stdin=subprocess.DEVNULL,
-                                            stdout=log, stderr=log, cwd=directory)
+            self.process = subprocess.Popen([self.PROGRAM[program], "-c", str(config)], stdin=subprocess.DEVNULL,
+                                            stdout=log, stderr=log, cwd=directory, env={**os.environ, **(environ or {})})
         self._await()
 
     def _await(self):
@@ -85,10 +88,6 @@ class Broker:
             self.process.wait()
 
 
-def mosquitto_program():
-    return shutil.which("mosquitto") or "/usr/sbin/mosquitto"
-
-
 class Bench:
     def __init__(self, directory, quick, seconds):
         self.dir, self.quick, self.seconds = directory, quick, seconds
@@ -98,8 +97,8 @@ class Bench:
             self.pki[kind] = directory / kind
             subprocess.run([ROOT / "bench" / "pki.sh", self.pki[kind], kind], check=True, capture_output=True)
 
-    def broker(self, program, threads=1):
-        return Broker(program, self.dir, self.pki, threads)
+    def broker(self, program, threads=1, environ=None):
+        return Broker(program, self.dir, self.pki, threads, environ)
 
     # -- the generator
 
@@ -237,7 +236,7 @@ def circumstances(args, programs):
         "machine": {"cpu": first_match(r"^model name\s*:(.*)$", "/proc/cpuinfo") or platform.processor(), "arch": platform.machine(), "cpus": os.cpu_count(),
                     "memory_mb": int(first_match(r"^MemTotal:\s+(\d+)", "/proc/meminfo") or 0) // 1024, "kernel": platform.release(),
                     "congestion": first_match(r"(\S+)", "/proc/sys/net/ipv4/tcp_congestion_control"), "load_before": os.getloadavg()[0]},
-        "versions": {OURS: output(str(SEALMQD), "--version") or "", **({THEIRS: (output(mosquitto_program(), "-h").splitlines() or [""])[0]} if THEIRS in programs else {}),
+        "versions": {OURS: output(str(SEALMQD), "--version") or "", **({THEIRS: (output(Broker.PROGRAM[THEIRS], "-h").splitlines() or [""])[0]} if THEIRS in programs else {}),
                      "openssl": output("openssl", "version"), "compiler": (output("gcc", "--version").splitlines() or [""])[0]},
         "durability": "none: kept in memory (sealmqd: store memory; mosquitto: persistence false)",
         "sessions": "clean", "transport": "TLS 1.3, mutual, on loopback", "loops": 1,
@@ -258,9 +257,10 @@ def summarise(scenarios, runs, programs, mosquitto_version):
         mine = [r for r in runs if r["scenario"] == s.name]
         rows = {}
         for m in s.metrics:
+            other = programs[-1]
             values = {b: {r["round"]: r["data"][m.key] * m.scale for r in mine if r["broker"] == b and m.key in r["data"]} for b in programs}
             row = {b: median(v.values()) for b, v in values.items() if v}
-            both = [(values[OURS][n], values[THEIRS][n]) for n in values[OURS] if n in values.get(THEIRS, {})]
+            both = [(values[OURS][n], values[other][n]) for n in values[OURS] if other != OURS and n in values[other]]
             ratios = [(b / a if m.less else a / b) for a, b in both if a > 0 and b > 0]
             if ratios:
                 row["ratio"] = median(ratios)
@@ -281,6 +281,8 @@ def main():
     parser.add_argument("--rounds", type=int)
     parser.add_argument("--seconds", type=float)
     parser.add_argument("--no-mosquitto", action="store_true")
+    parser.add_argument("--variant", default="", help="lines of configuration, with semicolons")
+    parser.add_argument("--variant-program", help="another sealmqd")
     parser.add_argument("--out", type=pathlib.Path, help="where results/ and report.md go")
     args = parser.parse_args()
     args.rounds = args.rounds or (1 if args.quick else 3)
@@ -289,7 +291,12 @@ def main():
     scenarios = [s for s in SCENARIOS if (s.name.startswith(only) if only else s.quick or not args.quick)]
     if not scenarios:
         parser.error("no such scenario; there are: " + " ".join(s.name for s in SCENARIOS))
-    programs = [OURS] if args.no_mosquitto else [OURS, THEIRS]
+    if args.variant or args.variant_program:
+        Broker.OWN[VARIANT] += [line.strip() for line in args.variant.split(";")]
+        Broker.PROGRAM[VARIANT] = args.variant_program or str(SEALMQD)
+        programs = [OURS, VARIANT]
+    else:
+        programs = [OURS] if args.no_mosquitto else [OURS, THEIRS]
     out = args.out or (ROOT / "build" / "bench" if args.quick or only or args.no_mosquitto else ROOT / "bench")
     result = {**circumstances(args, programs), "runs": []}
     began = time.monotonic()
@@ -300,7 +307,7 @@ def main():
                 if s.rounds and n > s.rounds:
                     continue
                 for program in programs if n % 2 else reversed(programs):
-                    if s.ours_alone and program != OURS:
+                    if s.ours_alone and program == THEIRS:
                         continue
                     data = bench.run(s, program)
                     result["runs"].append({"round": n, "scenario": s.name, "broker": program, "data": data})
@@ -311,12 +318,15 @@ def main():
                           f"{'' if data.get('ok') else '   CHECKS FAILED ' + data.get('error', '')}", flush=True)
     result["took_s"] = round(time.monotonic() - began)
     result["summary"] = summarise(scenarios, result["runs"], programs, result["versions"].get(THEIRS, ""))
-    (out / "results").mkdir(parents=True, exist_ok=True)
-    path = out / "results" / f"{result['date'][:16].replace(':', '').replace('-', '')}-{result['commit']}.json"
-    path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    if VARIANT in programs:
+        result["against"] = VARIANT
     print("\n" + report.table(result))
-    report.write(out)
-    print(f"\n{path}\n{out / 'report.md'}")
+    if VARIANT not in programs:
+        (out / "results").mkdir(parents=True, exist_ok=True)
+        path = out / "results" / f"{result['date'][:16].replace(':', '').replace('-', '')}-{result['commit']}.json"
+        path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        report.write(out)
+        print(f"\n{path}\n{out / 'report.md'}")
     return 0 if all(r["data"].get("ok") for r in result["runs"] if r["broker"] == OURS) else 3
 
 
