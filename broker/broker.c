@@ -184,7 +184,7 @@ static enum err restore_session(void *arg, store_session number, const char *cli
         return ERR_NOMEM;
     STATS_SUB(l, persistent_away, 1); /* sessions_age counts it */
     s->judged = 0; /* the access rules may have changed since */
-    s->cursor = true;
+    s->cursor = s->restored = true;
     s->expiry_s = expiry_s;
     sessions_age(s, away_since_ms ? away_since_ms : l->wall_ms);
     return remember(r, number, s);

@@ -103,6 +103,7 @@ struct delivery_op {
     struct store_op op;
     sub_handle handle;
     uint16_t packet_id;
+    uint32_t serial; /* a page's: the connection that asked for it */
     uint64_t *here; /* a page's: sorted records that were in memory when it was asked for */
     size_t n_here;
 };
@@ -154,8 +155,11 @@ static void on_saved(struct store_op *op, void *owner)
         if (e->packet_id != d->packet_id || e->state != ENTRY_SAVING)
             continue;
         e->state = ENTRY_QUEUED;
-        if (s->conn && op->result == ERR_OK)
-            conn_mark_dirty(s->conn);
+        if (!s->conn)
+            break;
+        conn_mark_dirty(s->conn);
+        if (op->result != ERR_OK && op->result != ERR_NOT_FOUND) /* that: dropped there for being the oldest; it is here still */
+            conn_fail(s->conn, "the store failed");
         break;
     }
     pool_free(d);
@@ -219,8 +223,9 @@ static void take_page_entry(struct session *s, struct store_entry *p)
     p->msg = NULL;
     if (e.packet_id) {
         enum err r = pidset_add(&s->sent_ids, e.packet_id);
-        if (r == ERR_OK || r == ERR_EXISTS)
-            s->last_packet_id = e.packet_id;
+        if (r == ERR_NOMEM)
+            no_memory(s);
+        s->last_packet_id = e.packet_id;
     }
     session_push(s, &e, false);
 }
@@ -231,9 +236,12 @@ static void on_page(struct store_op *op, void *owner)
     struct session *s = op_session(owner, d);
     struct store_entry *entries = op->u.page.entries;
     uint32_t n = op->u.page.n_entries;
+    if (s && s->conn_serial != d->serial)
+        s = NULL; /* it left out what a former connection had in memory */
     if (s)
         s->page_pending = false;
     if (s && s->conn && s->cursor && op->result == ERR_OK) {
+        s->restored = false;
         for (uint32_t i = 0; i < n; i++)
             if (!d->here || !bsearch(&entries[i].record, d->here, d->n_here, sizeof *d->here, compare_records))
                 take_page_entry(s, &entries[i]);
@@ -256,14 +264,14 @@ static void on_page(struct store_op *op, void *owner)
 
 static void ask_for_page(struct session *s)
 {
-    if (!s->cursor || s->page_pending || !s->conn || s->queue.count >= PAGE_BELOW)
+    if (!s->cursor || s->page_pending || !s->conn || s->queue.count >= PAGE_BELOW || s->queue_bytes >= PAGE_BYTES)
         return;
     struct delivery_op *d = pool_alloc(sizeof *d);
     if (!d) {
         no_memory(s);
         return;
     }
-    *d = (struct delivery_op){.handle = s->subs.handle};
+    *d = (struct delivery_op){.handle = s->subs.handle, .serial = s->conn_serial};
     if (records_here(s, &d->here, &d->n_here) != ERR_OK) {
         pool_free(d);
         no_memory(s);
@@ -275,6 +283,10 @@ static void ask_for_page(struct session *s)
     d->op.u.page.after = s->page_after;
     d->op.u.page.max_entries = PAGE_ENTRIES > s->window ? PAGE_ENTRIES : s->window;
     d->op.u.page.max_bytes = PAGE_BYTES;
+    if (s->restored) { /* all that can have been in flight; in the order of the store nearly that of sending */
+        d->op.u.page.max_entries = PAGE_ENTRIES + 2 * s->window;
+        d->op.u.page.max_bytes = UINT64_MAX;
+    }
     s->page_pending = true;
     loop_submit(s->loop, &d->op);
 }
@@ -433,11 +445,11 @@ static bool may_send(struct session *s, struct entry *e)
 {
     if (e->qos == 0)
         return true;
-    if (s->inflight_count >= s->window)
+    if (s->inflight_count >= s->window || (s->restored && e->packet_id == 0))
         return false;
     if (s->persistent && e->qos == 2 && e->record) {
         save_ahead(s);
-        if (s->queue.count == 0 || e->state == ENTRY_SAVING)
+        if (e->packet_id == 0 || e->state == ENTRY_SAVING) /* none free, out of memory; or the store is being told */
             return false;
     }
     if (e->packet_id == 0)
@@ -454,7 +466,10 @@ size_t session_encode(struct session *s, uint8_t *buf, size_t cap, struct msg **
         if (front->state == ENTRY_RELEASED) {
             if (cap - n < MQTT_ACK_SIZE || s->inflight_count >= s->window)
                 break;
-            n += encode_pubrel(s, buf + n, *front);
+            size_t pubrel = encode_pubrel(s, buf + n, *front);
+            if (pubrel == 0)
+                break;
+            n += pubrel;
             continue;
         }
         if (!may_send(s, front))
@@ -525,9 +540,13 @@ static void on_released(struct store_op *op, void *owner)
     struct delivery_op *d = (struct delivery_op *)op;
     struct session *s = op_session(owner, d);
     struct entry *e = s ? find_inflight(s, d->packet_id) : NULL;
-    if (e && e->state == ENTRY_RELEASING && op->result == ERR_OK) {
+    if (e && e->state == ENTRY_RELEASING) {
+        bool done = op->result == ERR_OK || op->result == ERR_NOT_FOUND; /* that: dropped there; nothing to remember */
+        s->releasing--;
         e->state = ENTRY_RELEASED;
-        if (s->conn && s->conn->state == CONN_UP) /* else session_resume sends it, behind CONNACK [MQTT-3.2.0-1] */
+        if (s->conn && !done)
+            conn_fail(s->conn, "the store failed");
+        else if (s->conn && s->conn->state == CONN_UP) /* else session_resume sends it, behind CONNACK [MQTT-3.2.0-1] */
             conn_send_ack(s->conn, MQTT_PUBREL, d->packet_id);
     }
     pool_free(d);
@@ -541,13 +560,14 @@ bool session_pubrec(struct session *s, uint16_t packet_id)
     if (e->state == ENTRY_RELEASING)
         return true; /* repeated; PUBREL is on its way */
     bool first = e->state == ENTRY_SENT;
-    if (first && e->record) {
-        if (!tell_store(s, STORE_RELEASED, e->record, packet_id, on_released)) {
+    if (first && (e->record || s->releasing > 0)) { /* a PUBREL does not overtake one that waits [MQTT-4.6.0-4] */
+        if (!tell_store(s, e->record ? STORE_RELEASED : STORE_BARRIER, e->record, packet_id, on_released)) {
             no_memory(s);
             return true;
         }
         drop_references(e);
         e->state = ENTRY_RELEASING;
+        s->releasing++;
         return true;
     }
     drop_references(e);
@@ -593,6 +613,8 @@ void session_resume(struct session *s)
     s->queue = all;
     s->inflight_count = 0;
     s->saving = 0;
+    s->releasing = 0;
+    s->page_pending = false; /* one that is under way was another connection's */
     if (s->persistent)
         turn_to_cursor(s, 0);
     s->floor = 0;
@@ -610,10 +632,13 @@ void session_suspend(struct session *s)
         struct entry *e = ring_at(&s->queue, i);
         count_queue(s, e, -1);
         bool keep = e->qos > 0 && (e->record == 0 || e->packet_id != 0);
-        if (keep && ring_push(&kept, e) == ERR_OK)
+        if (keep && ring_push(&kept, e) == ERR_OK) {
             count_queue(s, e, 1);
-        else
-            drop_references(e); /* QoS 0, or the store has it */
+            continue;
+        }
+        if (e->packet_id) /* no memory for the ring */
+            pidset_remove(&s->sent_ids, e->packet_id);
+        drop_references(e); /* QoS 0, or the store has it */
     }
     ring_free(&s->queue);
     s->queue = kept;

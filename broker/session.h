@@ -57,6 +57,7 @@ struct session {
     uint32_t inflight_count;    /* entries in inflight that are not done */
     uint32_t window;            /* most of them at a time */
     uint32_t saving;            /* entries at the front of queue whose packet identifier the store knows or is being told */
+    uint32_t releasing;         /* entries whose PUBREL waits for the store */
     uint32_t deferred;          /* messages from this session that wait for the store */
     uint16_t last_packet_id;
     uint16_t client_id_len;     /* bytes */
@@ -66,6 +67,7 @@ struct session {
     uint32_t judged;            /* the policy generation under which subscriptions were judged */
     /* Cursor into the store's queue (persistent sessions). While it is on, live copies are ignored: pages bring them. */
     bool cursor, page_pending;
+    bool restored;              /* by a start: packet identifiers in use are in the store's first page, not in sent_ids yet */
     uint64_t page_after;        /* the next page starts behind this record */
     uint64_t floor;             /* everything up to here came by pages: a live copy of it is late, and dropped */
     uint64_t ignored;           /* highest live record that was ignored */
