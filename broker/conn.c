@@ -25,6 +25,8 @@
 #define LOOPBACK_CN "(loopback)" /* who speaks plain text; no certificate's CN gives rights by this name but the ACL's author's */
 #define GATHER_MAX (LOOP_PLAIN_SIZE - LOOP_READ_SIZE - TLS_RECORD_MAX) /* a kept packet up to here is joined in the loop's buffer */
 #define CTL_MIN 64U
+#define PENDING_MAX (2U * LOOP_CIPHER_SIZE)
+#define CTL_HIGH (64U * 1024) /* bytes of answers that a client has not taken: it is not read until it has */
 
 /* ---- names and states ---- */
 
@@ -200,7 +202,7 @@ void conn_end(struct conn *c, enum log_level level, bool publish_will, const cha
     va_end(args);
     log_write(level, "%s: %s", conn_name(c), text);
 
-    if (!publish_will || atomic_load(&c->loop->broker->stopping)) {
+    if (!publish_will || c->state != CONN_UP || atomic_load(&c->loop->broker->stopping)) { /* [MQTT-3.1.2-8]: if accepted */
         msg_unref(c->will);
         c->will = NULL;
     }
@@ -290,6 +292,8 @@ void conn_ctl_add(struct conn *c, size_t n)
 {
     c->ctl_len += (uint32_t)n;
     STATS_ADD(c->loop, packets_sent, 1);
+    if (c->ctl_len - c->ctl_off >= CTL_HIGH && !(c->hold & HOLD_OUTPUT))
+        conn_hold(c, HOLD_OUTPUT);
 }
 
 void conn_send_ack(struct conn *c, enum mqtt_type type, uint16_t packet_id)
@@ -301,7 +305,27 @@ void conn_send_ack(struct conn *c, enum mqtt_type type, uint16_t packet_id)
 
 /* ---- answers in order ---- */
 
-#define ACKS_LOW 4096U /* a publisher that was held back for its answers goes on */
+/* What waits for the store: a client over a high mark is not read until it is under half of each. */
+#define ACKS_HIGH 8192U
+#define DEFERRED_BYTES_HIGH (8U * 1024 * 1024)
+
+static bool behind(const struct conn *c, uint32_t share)
+{
+    const struct session *s = c->session;
+    return c->acks.count >= ACKS_HIGH / share ||
+           (s && (s->deferred >= ACKS_HIGH / share || s->deferred_bytes >= DEFERRED_BYTES_HIGH / share));
+}
+
+bool conn_behind(const struct conn *c)
+{
+    return behind(c, 1);
+}
+
+void conn_release_acks(struct conn *c)
+{
+    if (c->hold & HOLD_ACKS && !behind(c, 2))
+        conn_release(c, HOLD_ACKS);
+}
 
 static void send_answer(struct conn *c, const struct ack *a)
 {
@@ -326,6 +350,8 @@ static void owe(struct conn *c, struct ack a, uint32_t *seq)
     }
     if (ackq_push(&c->acks, &a, seq ? seq : &unused) != ERR_OK)
         conn_fail(c, "out of memory");
+    else if (conn_behind(c))
+        conn_hold(c, HOLD_ACKS);
 }
 
 void conn_owe(struct conn *c, enum mqtt_type type, uint16_t packet_id, bool ready, uint32_t *seq)
@@ -344,8 +370,7 @@ void conn_ack_ready(struct conn *c, uint32_t seq)
     ackq_ready(&c->acks, seq);
     while (ackq_pop_ready(&c->acks, &a))
         send_answer(c, &a);
-    if (c->hold & HOLD_ACKS && c->acks.count < ACKS_LOW)
-        conn_release(c, HOLD_ACKS);
+    conn_release_acks(c);
 }
 
 struct ack_op {
@@ -407,6 +432,8 @@ static size_t fill_from_ctl(struct conn *c, uint8_t *buf, size_t cap)
         pool_free(c->ctl);
         c->ctl = NULL;
         c->ctl_off = c->ctl_len = c->ctl_cap = 0;
+        if (c->hold & HOLD_OUTPUT)
+            conn_release(c, HOLD_OUTPUT);
     }
     return n;
 }
@@ -426,9 +453,31 @@ static size_t fill(struct conn *c, uint8_t *buf, size_t cap)
     return n;
 }
 
+static void keep_pending(struct conn *c, const uint8_t *buf, size_t len)
+{
+    size_t have = c->pending ? c->pending_len : 0;
+    uint8_t *p = have + len <= PENDING_MAX ? pool_realloc(c->pending, have + len) : NULL;
+    if (!p) {
+        conn_end(c, LOG_ERROR, true, have + len > PENDING_MAX ? "it does not read what it asks for" : "out of memory");
+        return;
+    }
+    memcpy(p + have, buf, len);
+    if (have == 0)
+        c->pending_off = 0;
+    c->pending = p;
+    c->pending_len = (uint32_t)(have + len);
+    update_io(c);
+}
+
+static void after_input(struct conn *c);
+
 /* Sends ciphertext; what the socket does not take is kept until it is writable. */
 static void send_cipher(struct conn *c, const uint8_t *buf, size_t len)
 {
+    if (c->pending) { /* behind what waits: TLS's own records, in answer to input */
+        keep_pending(c, buf, len);
+        return;
+    }
     ssize_t n = send(c->io.fd, buf, len, MSG_NOSIGNAL);
     if (n < 0) {
         if (errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR) {
@@ -441,15 +490,7 @@ static void send_cipher(struct conn *c, const uint8_t *buf, size_t len)
     size_t left = len - (size_t)n;
     if (left == 0 || c->state == CONN_CLOSING) /* a closing connection does not wait for a full socket */
         return;
-    c->pending = pool_alloc(left);
-    if (!c->pending) {
-        conn_end(c, LOG_ERROR, true, "out of memory");
-        return;
-    }
-    memcpy(c->pending, buf + n, left);
-    c->pending_off = 0;
-    c->pending_len = (uint32_t)left;
-    update_io(c);
+    keep_pending(c, buf + n, left);
 }
 
 static void send_pending(struct conn *c)
@@ -501,6 +542,8 @@ void conn_flush(struct conn *c)
         shutdown(c->io.fd, SHUT_WR);
         drain_input(c);
         bury(c);
+    } else if (c->move_to) {
+        after_input(c);
     } else if (!c->pending && n > LOOP_ENCODE_SIZE - MQTT_PUBLISH_HEAD_MAX(MQTT_STRING_MAX)) {
         conn_mark_dirty(c); /* the buffer was full, there may be more: next turn, others first */
     }
@@ -553,7 +596,7 @@ static enum err grow_input(struct conn *c)
 
 static void after_input(struct conn *c)
 {
-    if (c->state == CONN_CLOSING || !c->move_to)
+    if (c->state == CONN_CLOSING || !c->move_to || c->dirty) /* dirty: the flush at the end of this turn comes here again */
         return;
     unsigned to = c->move_to - 1U;
     c->move_to = 0;
@@ -580,6 +623,10 @@ static void handle_cipher(struct conn *c, struct tls_io *io)
         }
         status = c->transport.ops->read(&c->transport, io, buf + have, cap - have, &got);
         have += got;
+        if (io->out_len > 0) { /* TLS 1.3: the answer to a key update */
+            send_cipher(c, io->out, io->out_len);
+            io->out_len = 0;
+        }
         size_t used = c->hold ? 0 : packet_consume(c, buf, have);
         if (c->state == CONN_CLOSING)
             return;
@@ -712,7 +759,7 @@ static void on_timer(struct wheel_timer *t, void *owner)
         conn_end(c, LOG_NOTICE, false, c->state == CONN_HANDSHAKE ? "handshake timed out" : "no CONNECT in time");
         return;
     }
-    if (c->hold) /* we do not read: silence is ours, not the client's */
+    if (c->hold & ~HOLD_OUTPUT) /* we do not read: silence is ours, not the client's */
         c->last_in_ms = l->now_ms;
     if (l->now_ms >= c->last_in_ms + c->keepalive_ms)
         conn_end(c, LOG_NOTICE, true, "keepalive exceeded");
@@ -807,6 +854,10 @@ static void arrive(struct mail *m, void *owner)
     if (l->stopping)
         conn_hold(c, HOLD_STOPPING);
     update_io(c);
+    if (l->ending) {
+        conn_end(c, LOG_INFO, false, "the broker is shutting down");
+        return;
+    }
     queue_backlog(c); /* CONNECT is in c->in: it is decoded again, where its session lives */
 }
 

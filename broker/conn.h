@@ -23,7 +23,7 @@ enum conn_state {
 };
 
 /* Why input waits (bits). */
-enum { HOLD_OPENING = 1, HOLD_BACKLOG = 2, HOLD_ACKS = 4, HOLD_STARVED = 8, HOLD_STOPPING = 16 };
+enum { HOLD_OPENING = 1, HOLD_BACKLOG = 2, HOLD_ACKS = 4, HOLD_STARVED = 8, HOLD_STOPPING = 16, HOLD_OUTPUT = 32 };
 
 struct conn {
     ev_io io;                  /* reads, and writes while pending is not empty */
@@ -87,6 +87,9 @@ void conn_send_ack(struct conn *c, enum mqtt_type type, uint16_t packet_id);
 void conn_owe(struct conn *c, enum mqtt_type type, uint16_t packet_id, bool ready, uint32_t *seq);
 void conn_owe_bytes(struct conn *c, uint8_t *take_bytes, size_t len, bool ready, uint32_t *seq);
 void conn_ack_ready(struct conn *c, uint32_t seq);
+/* Does the store owe so much to this client that its input has to wait? Goes on when that has become less. */
+bool conn_behind(const struct conn *c);
+void conn_release_acks(struct conn *c);
 /* Submits a store operation about this session and packet identifier whose answer makes seq ready; a failed one ends the connection. */
 void conn_ack_after_store(struct conn *c, enum store_verb verb, uint16_t packet_id, uint32_t seq);
 

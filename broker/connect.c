@@ -52,14 +52,16 @@ static void on_opened(struct store_op *op, void *owner)
     atomic_fetch_sub_explicit(&l->ops, 1, memory_order_relaxed);
     struct session *s = sessions_get(l->sessions, o->handle);
     struct conn *c = s ? s->conn : NULL;
-    if (c && c->serial == o->serial && c->state == CONN_OPENING) {
-        if (op->result == ERR_OK) {
-            up(c, o->present);
-            conn_release(c, HOLD_OPENING);
-        } else {
-            refuse(c, MQTT_SERVER_UNAVAILABLE, "the store failed");
-        }
+    bool waits = c && c->state == CONN_OPENING, not_there = (op->verb == STORE_SESSION_NEW && op->result != ERR_OK) ||
+                                                            op->result == ERR_NOT_FOUND;
+    if (waits && c->serial == o->serial && op->result == ERR_OK) {
+        up(c, o->present);
+        conn_release(c, HOLD_OPENING);
+    } else if (waits && op->result != ERR_OK && (not_there || c->serial == o->serial)) {
+        refuse(c, MQTT_SERVER_UNAVAILABLE, "the store failed");
     }
+    if (s && not_there && !s->conn) /* else it could never be opened again, nor keep a message */
+        sessions_end(s, "the store does not have it");
     pool_free(o);
 }
 

@@ -97,7 +97,7 @@ static enum mqtt_reason admit(const struct conn *c, const struct mqtt_frame *f)
 size_t packet_consume(struct conn *c, const uint8_t *buf, size_t len)
 {
     size_t used = 0;
-    while (used < len && !c->hold && c->state != CONN_CLOSING) {
+    while (used < len && !c->hold && !c->failed && c->state != CONN_CLOSING) {
         struct mqtt_frame f;
         enum mqtt_reason r = mqtt_decode_frame((enum mqtt_version)c->version, buf + used, len - used, &f);
         if (r == MQTT_NEED_MORE)

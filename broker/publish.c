@@ -13,7 +13,6 @@
 
 #define DELIVERIES_PER_STEP 20000U /* one connection's share of a turn */
 #define HOPS_MAX 16U               /* members of a shared subscription that may not read a message, before it is given up */
-#define PENDING_ACKS_MAX 8192U     /* messages of one client that wait for the store */
 
 /* ---- with the store ---- */
 
@@ -39,14 +38,19 @@ static void answer_publisher(struct loop *l, const struct publish_op *p, enum er
     struct session *s = p->publisher ? sessions_get(l->sessions, p->publisher) : NULL;
     if (!s)
         return;
-    s->deferred--;
     struct conn *c = s->conn;
-    if (!c || c->serial != p->serial)
-        return;
-    if (result == ERR_OK || result == ERR_EXISTS)
+    bool kept = result == ERR_OK || result == ERR_EXISTS, same = c && c->serial == p->serial;
+    uint16_t qos2_id = p->op.u.publish.packet_id;
+    s->deferred--;
+    s->deferred_bytes -= msg_size(p->msg);
+    if (!kept && qos2_id)
+        (void)pidset_remove(&s->received, qos2_id); /* its repetition is the first that we keep */
+    if (p->msg->qos > 0 && kept && same)
         conn_ack_ready(c, p->ack_seq);
-    else
+    else if (p->msg->qos > 0 && !kept && (same || (c && qos2_id))) /* a later connection may wait for the PUBREC of its repetition */
         conn_end(c, LOG_WARNING, true, "its message cannot be kept: %s", err_text(result));
+    if (c)
+        conn_release_acks(c);
 }
 
 static void on_stored(struct store_op *op, void *owner)
@@ -86,6 +90,23 @@ static void add_receiver(struct publish_op *p, const struct target *t)
     r->qos = (uint8_t)qos;
 }
 
+/* A session that is chosen for a shared subscription may be a receiver already: it has one queue entry for the message. */
+static void add_pick(struct publish_op *p, const struct target *t)
+{
+    uint32_t n = p->op.u.publish.n_receivers;
+    add_receiver(p, t);
+    if (p->op.u.publish.n_receivers == n)
+        return;
+    struct store_receiver *added = &p->receivers[n];
+    for (uint32_t i = 0; i < n; i++)
+        if (p->receivers[i].session == added->session) {
+            if (p->receivers[i].qos < added->qos)
+                p->receivers[i].qos = added->qos;
+            p->op.u.publish.n_receivers = n;
+            return;
+        }
+}
+
 static enum err store_message(struct loop *l, struct msg *m, struct match *mt, const struct pick *picks, uint32_t n_picks,
                               const struct publish_origin *from)
 {
@@ -104,16 +125,17 @@ static enum err store_message(struct loop *l, struct msg *m, struct match *mt, c
     p->op.done = on_stored;
     p->op.u.publish.msg = m;
     p->op.u.publish.receivers = p->receivers;
-    p->op.u.publish.retained = (m->flags & MSG_RETAIN) && !(m->flags & MSG_SYS);
+    p->op.u.publish.retained = mt && (m->flags & MSG_RETAIN) && !(m->flags & MSG_SYS); /* a copy handed on is not news */
     for (uint32_t i = 0; mt && mt->n_persistent > 0 && i < mt->n_targets; i++)
         add_receiver(p, &mt->targets[i]);
     for (uint32_t i = 0; i < n_picks; i++)
-        add_receiver(p, &picks[i].target);
+        add_pick(p, &picks[i].target);
     if (from && from->session) {
         p->publisher = from->session->subs.handle;
         p->serial = from->session->conn_serial;
         p->ack_seq = from->ack_seq;
         from->session->deferred++;
+        from->session->deferred_bytes += msg_size(m);
         if (from->packet_id) {
             p->op.u.publish.publisher = session_number(from->session);
             p->op.u.publish.packet_id = from->packet_id;
@@ -237,11 +259,11 @@ static struct msg *message_of(struct conn *c, const struct mqtt_publish *p)
     return msg_new(&spec);
 }
 
-/* A publisher waits while another loop is behind, or its own answers pile up. */
+/* A publisher waits while another loop is behind, or what the store has not answered piles up. */
 static void hold_back(struct conn *c)
 {
     struct loop *l = c->loop;
-    if (c->acks.count >= PENDING_ACKS_MAX)
+    if (conn_behind(c))
         conn_hold(c, HOLD_ACKS);
     if (l->routed >= DELIVERIES_PER_STEP)
         conn_hold(c, HOLD_BACKLOG);
@@ -284,6 +306,8 @@ static void publish_accepted(struct conn *c, const struct mqtt_publish *p)
         acknowledge(c, p, false, &from.ack_seq);
         break;
     case PUBLISH_NOMEM:
+        if (p->qos == 2)
+            (void)pidset_remove(&s->received, p->packet_id);
         conn_end(c, LOG_ERROR, true, "out of memory");
         break;
     }

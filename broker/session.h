@@ -59,6 +59,7 @@ struct session {
     uint32_t saving;            /* entries at the front of queue whose packet identifier the store knows or is being told */
     uint32_t releasing;         /* entries whose PUBREL waits for the store */
     uint32_t deferred;          /* messages from this session that wait for the store */
+    size_t deferred_bytes;      /* of them */
     uint16_t last_packet_id;
     uint16_t client_id_len;     /* bytes */
     bool persistent;

@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "base/pool.h"
 #include "broker/conn.h"
+#include "broker/entry_ring.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -198,16 +199,22 @@ void sessions_each(struct sessions *t, void (*fn)(struct session *s, void *arg),
     }
 }
 
+static void release_ring(struct entry_ring *r)
+{
+    for (uint32_t i = 0; i < r->count; i++) {
+        msg_unref(ring_at(r, i)->msg);
+        if (ring_at(r, i)->group)
+            share_unref(ring_at(r, i)->group);
+    }
+    ring_free(r);
+}
+
 static void release(struct session *s, void *arg)
 {
     struct sessions *t = arg;
     trie_clear(t->loop->broker->trie, t->loop->broker->epoch_id, &s->subs);
-    for (uint32_t i = 0; i < s->inflight.count; i++)
-        msg_unref(s->inflight.e[(s->inflight.head + i) & (s->inflight.cap - 1)].msg);
-    for (uint32_t i = 0; i < s->queue.count; i++)
-        msg_unref(s->queue.e[(s->queue.head + i) & (s->queue.cap - 1)].msg);
-    pool_free(s->inflight.e);
-    pool_free(s->queue.e);
+    release_ring(&s->inflight);
+    release_ring(&s->queue);
     pidset_clear(&s->received);
     pidset_clear(&s->sent_ids);
     HASH_DELETE(hh, t->by_id, s);

@@ -151,8 +151,8 @@ static bool too_deep(const struct conn *c, const struct mqtt_filter *f)
     return share.filter_len >= most && topic_levels(share.filter, share.filter_len) > most;
 }
 
-/* One filter: the SUBACK code. */
-static uint8_t subscribe_one(struct conn *c, const struct mqtt_filter *f)
+/* One filter. False: refused; *code is SUBACK's, which in 3.1 cannot say so. */
+static bool subscribe_one(struct conn *c, const struct mqtt_filter *f, uint8_t *code)
 {
     struct session *s = c->session;
     const struct conf *conf = c->loop->conf;
@@ -177,15 +177,8 @@ static uint8_t subscribe_one(struct conn *c, const struct mqtt_filter *f)
     if (r != MQTT_OK)
         log_notice("%s: SUBSCRIBE to '%.*s' %s", conn_name(c), (int)(f->filter.len > 200 ? 200 : f->filter.len),
                    (const char *)f->filter.p, why);
-    return mqtt_suback_code((enum mqtt_version)c->version, f->options & SUB_QOS, r);
-}
-
-static uint32_t count_granted(const uint8_t *codes, uint32_t n)
-{
-    uint32_t granted = 0;
-    for (uint32_t i = 0; i < n; i++)
-        granted += codes[i] != MQTT_SUBACK_FAILURE;
-    return granted;
+    *code = mqtt_suback_code((enum mqtt_version)c->version, f->options & SUB_QOS, r);
+    return r == MQTT_OK;
 }
 
 void packet_subscribe(struct conn *c, const uint8_t *body, size_t len)
@@ -203,37 +196,34 @@ void packet_subscribe(struct conn *c, const uint8_t *body, size_t len)
             return;
         }
     uint8_t *suback = pool_alloc(MQTT_SUBACK_HEAD_MAX + list.count);
-    if (!suback) {
+    bool *granted = pool_alloc(list.count * sizeof *granted);
+    if (!suback || !granted) {
+        pool_free(suback);
+        pool_free(granted);
         conn_fail(c, "out of memory");
         return;
     }
     size_t head = mqtt_encode_suback_head(suback, list.packet_id, list.count);
-    uint8_t *codes = suback + head;
     struct mqtt_subscribe it = list;
-    for (uint32_t i = 0; mqtt_next_filter(&it, true, &f); i++)
-        codes[i] = subscribe_one(c, &f);
-    session_tell_presence(c->session);
-
-    struct session *s = c->session;
-    uint32_t granted = count_granted(codes, list.count), seq = 0, i = 0;
-    uint8_t *kept = pool_alloc(list.count); /* the codes: suback is given away */
-    if (!kept) {
-        pool_free(suback);
-        conn_fail(c, "out of memory");
-        return;
+    uint32_t n_granted = 0, seq = 0;
+    for (uint32_t i = 0; mqtt_next_filter(&it, true, &f); i++) {
+        granted[i] = subscribe_one(c, &f, &suback[head + i]);
+        n_granted += granted[i];
     }
-    memcpy(kept, codes, list.count);
-    bool now = !s->persistent || granted == 0;
+    struct session *s = c->session;
+    session_tell_presence(s);
+    bool now = !s->persistent || n_granted == 0;
     conn_owe_bytes(c, suback, head + list.count, now, &seq);
-    for (it = list; mqtt_next_filter(&it, true, &f); i++) {
-        if (kept[i] == MQTT_SUBACK_FAILURE)
+    it = list;
+    for (uint32_t i = 0; mqtt_next_filter(&it, true, &f); i++) {
+        if (!granted[i])
             continue;
         if (now)
             send_retained(s, f.filter.p, f.filter.len, f.options & SUB_QOS);
         else
-            store_subscription(c, STORE_SUBSCRIBE, &f, seq, --granted == 0);
+            store_subscription(c, STORE_SUBSCRIBE, &f, seq, --n_granted == 0);
     }
-    pool_free(kept);
+    pool_free(granted);
 }
 
 /* ---- UNSUBSCRIBE ---- */

@@ -1,0 +1,363 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* The way in: what is acknowledged when, what is remembered when the store refuses, and what a client can make the broker keep. */
+#include "tests/unit/broker/rig.h"
+
+static struct client sub, pub;
+
+static void begin(bool sub_clean, uint8_t qos, bool pub_clean)
+{
+	rig_start("");
+	connect_as(&sub, 's', sub_clean, false);
+	subscribe(&sub, "t", qos);
+	connect_as(&pub, 'p', pub_clean, false);
+}
+
+static void end(void)
+{
+	close(sub.fd);
+	close(pub.fd);
+	rig_end();
+}
+
+static void fail_next(enum store_verb verb, enum err result)
+{
+	rs.fail_verb = verb;
+	rs.fail_result = result;
+	rs.fail_count = 1;
+}
+
+/* ---- acknowledgements ---- */
+
+/* A QoS 0 message for the store has no answer; its completion must not be taken for that of the next. */
+START_TEST(a_puback_waits_for_its_own_commit)
+{
+	begin(false, 1, true);
+	rs.hold = true;
+	send_publish(&pub, 1, 't', 0, 'r'); /* QoS 0, retained */
+	send_publish(&pub, 2, 't', 7, 'a');
+	turn();
+	rig_store_run(1);
+	turn();
+	expect_nothing(&pub);
+	rig_store_run(1);
+	turn();
+	EXPECT(&pub, "\x40\x02\x00\x07");
+	end();
+}
+END_TEST
+
+START_TEST(answers_keep_the_order_of_their_questions)
+{
+	begin(false, 1, true);
+	rs.hold = true;
+	send_publish(&pub, 2, 't', 1, 'a'); /* for the store */
+	send_publish(&pub, 2, 'u', 2, 'b'); /* for nobody */
+	send_publish(&pub, 4, 'u', 3, 'c');
+	SEND(&pub, "\x82\x06\x00\x04\x00\x01w\x00");
+	SEND(&pub, "\xa2\x05\x00\x05\x00\x01w");
+	turn();
+	expect_nothing(&pub);
+	rs.hold = false;
+	turn();
+	EXPECT(&pub, "\x40\x02\x00\x01\x40\x02\x00\x02\x50\x02\x00\x03\x90\x03\x00\x04\x00\xb0\x02\x00\x05");
+	end();
+}
+END_TEST
+
+START_TEST(a_message_that_the_store_refuses_ends_its_publisher_unacknowledged)
+{
+	begin(false, 1, true);
+	fail_next(STORE_PUBLISH, ERR_FULL);
+	send_publish(&pub, 2, 't', 1, 'a');
+	expect_closed(&pub);
+	ck_assert_uint_eq(pub.len, 0);
+	expect_nothing(&sub);
+	connect_as(&pub, 'p', true, false);
+	end();
+}
+END_TEST
+
+START_TEST(a_qos2_message_that_the_store_refused_is_new_when_it_is_repeated)
+{
+	begin(false, 2, false);
+	fail_next(STORE_PUBLISH, ERR_FULL);
+	send_publish(&pub, 4, 't', 5, 'a');
+	expect_closed(&pub);
+	connect_as(&pub, 'p', false, true);
+	send_publish(&pub, 12, 't', 5, 'a');
+	turn();
+	EXPECT(&pub, "\x50\x02\x00\x05");
+	expect_publish(&sub, 4, 'a');
+	end();
+}
+END_TEST
+
+/* It is repeated while the store has not answered about the first yet: that it fails is not acknowledged either. */
+START_TEST(a_repetition_shares_the_fate_of_the_first)
+{
+	begin(false, 2, false);
+	rs.hold = true;
+	send_publish(&pub, 4, 't', 5, 'a');
+	turn();
+	hang_up(&pub);
+	struct store_op *first = rig_take(&rs.first, &rs.last); /* is slow */
+	rs.hold = false;
+	connect_as(&pub, 'p', false, true);
+	send_publish(&pub, 12, 't', 5, 'a');
+	rs.hold = true;
+	turn();
+	expect_nothing(&pub);
+	fail_next(STORE_PUBLISH, ERR_FULL);
+	rig_apply(first);
+	rig_store_run(UINT32_MAX);
+	expect_closed(&pub);
+	ck_assert_uint_eq(pub.len, 0);
+	rs.hold = false;
+	connect_as(&pub, 'p', false, true);
+	send_publish(&pub, 12, 't', 5, 'a');
+	turn();
+	EXPECT(&pub, "\x50\x02\x00\x05");
+	expect_publish(&sub, 4, 'a');
+	end();
+}
+END_TEST
+
+START_TEST(a_repeated_qos2_message_is_routed_once)
+{
+	begin(false, 2, false);
+	send_publish(&pub, 4, 't', 5, 'a');
+	turn();
+	send_publish(&pub, 12, 't', 5, 'a');
+	turn();
+	EXPECT(&pub, "\x50\x02\x00\x05\x50\x02\x00\x05");
+	hang_up(&pub);
+	connect_as(&pub, 'p', false, true);
+	send_publish(&pub, 12, 't', 5, 'a');
+	turn();
+	EXPECT(&pub, "\x50\x02\x00\x05");
+	send_ack(&pub, MQTT_PUBREL, 5);
+	send_publish(&pub, 4, 't', 5, 'b'); /* the identifier is free again */
+	turn();
+	EXPECT(&pub, "\x70\x02\x00\x05\x50\x02\x00\x05");
+	expect_publish(&sub, 4, 'a');
+	expect_publish(&sub, 4, 'b');
+	expect_nothing(&sub);
+	end();
+}
+END_TEST
+
+/* ---- sessions that the store does not have ---- */
+
+START_TEST(a_session_that_the_store_could_not_create_is_not_there)
+{
+	rig_start("");
+	fail_next(STORE_SESSION_NEW, ERR_NOMEM);
+	dial(&sub);
+	send_connect(&sub, 's', false);
+	turn();
+	EXPECT(&sub, "\x20\x02\x00\x03");
+	expect_closed(&sub);
+	ck_assert_ptr_null(session_of('s'));
+	connect_as(&sub, 's', false, false);
+	rig_end();
+	close(sub.fd);
+}
+END_TEST
+
+START_TEST(a_session_whose_client_left_before_the_store_failed_is_not_there)
+{
+	rig_start("");
+	fail_next(STORE_SESSION_NEW, ERR_IO);
+	rs.hold = true;
+	dial(&sub);
+	send_connect(&sub, 's', false);
+	turn();
+	dial(&pub);
+	send_connect(&pub, 's', false); /* takes over */
+	turn();
+	rs.hold = false;
+	turn();
+	EXPECT(&pub, "\x20\x02\x00\x03");
+	ck_assert_ptr_null(session_of('s'));
+	close(sub.fd);
+	close(pub.fd);
+	connect_as(&sub, 's', false, false);
+	close(sub.fd);
+	rig_end();
+}
+END_TEST
+
+/* A will belongs to a connection that was accepted [MQTT-3.1.2-8]. */
+START_TEST(a_connection_taken_over_before_connack_leaves_no_will)
+{
+	begin(true, 0, true);
+	rs.hold = true;
+	hang_up(&pub);
+	dial(&pub);
+	SEND(&pub, "\x10\x13\x00\x04MQTT\x04\x04\x00\x00\x00\x01q\x00\x01t\x00\x01w");
+	turn();
+	hang_up(&pub);
+	dial(&pub);
+	SEND(&pub, "\x10\x0d\x00\x04MQTT\x04\x00\x00\x00\x00\x01q");
+	turn();
+	rs.hold = false;
+	turn();
+	EXPECT(&pub, "\x20\x02\x01\x00");
+	expect_nothing(&sub);
+	end();
+}
+END_TEST
+
+/* ---- shared subscriptions ---- */
+
+static bool retained_seen;
+static unsigned most_receivers;
+static void watch(const struct store_op *op)
+{
+	if (op->verb != STORE_PUBLISH)
+		return;
+	retained_seen |= op->u.publish.retained;
+	if (op->u.publish.n_receivers > most_receivers)
+		most_receivers = op->u.publish.n_receivers;
+}
+
+/* What a member leaves behind goes to another; it does not become the topic's retained message again. */
+START_TEST(a_message_handed_on_is_not_retained_again)
+{
+	struct client away;
+	rig_start("");
+	connect_as(&sub, 's', true, false);
+	subscribe(&sub, "$share/g/t", 1);
+	connect_as(&pub, 'p', true, false);
+	send_publish(&pub, 3, 't', 1, 'a');
+	turn();
+	expect_publish(&sub, 2, 'a');
+	connect_as(&away, 'a', false, false);
+	subscribe(&away, "$share/g/t", 1);
+	send_publish(&pub, 1, 't', 0, 0); /* removes the retained message */
+	turn();
+	retained_seen = false;
+	rs.watch = watch;
+	hang_up(&sub);
+	ck_assert(!retained_seen);
+	close(away.fd);
+	close(pub.fd);
+	rig_end();
+}
+END_TEST
+
+START_TEST(a_session_is_one_receiver_however_it_subscribed)
+{
+	begin(false, 1, true);
+	subscribe(&sub, "$share/g/t", 2);
+	subscribe(&sub, "$share/h/+", 1);
+	rs.watch = watch;
+	most_receivers = 0;
+	send_publish(&pub, 4, 't', 1, 'a');
+	turn();
+	ck_assert_uint_eq(most_receivers, 1);
+	end();
+}
+END_TEST
+
+/* ---- refused subscriptions ---- */
+
+/* 3.1 has no code for failure: the SUBACK says yes, and nothing else does. */
+START_TEST(a_subscription_refused_in_3_1_gets_nothing)
+{
+	for (int clean = 0; clean < 2; clean++) {
+		rig_start("max_subscriptions_per_client 1");
+		connect_as(&pub, 'p', true, false);
+		send_publish(&pub, 1, 'r', 0, 'x');
+		turn();
+		dial(&sub);
+		uint8_t hello[] = "\x10\x0f\x00\x06MQIsdp\x03\x00\x00\x00\x00\x01s";
+		hello[11] = clean ? 2 : 0;
+		send_bytes(&sub, hello, sizeof hello - 1);
+		turn();
+		EXPECT(&sub, "\x20\x02\x00\x00");
+		SEND(&sub, "\x82\x0a\x00\x01\x00\x01t\x00\x00\x01r\x00");
+		turn();
+		EXPECT(&sub, "\x90\x04\x00\x01\x00\x00");
+		expect_nothing(&sub);
+		ck_assert_uint_eq(rs.submitted[STORE_SUBSCRIBE], clean ? 0 : 1);
+		end();
+	}
+}
+END_TEST
+
+/* ---- what a client can make the broker keep ---- */
+
+START_TEST(who_does_not_read_his_answers_is_not_read)
+{
+	static uint8_t pings[100000];
+	begin(true, 1, true);
+	for (size_t i = 0; i < sizeof pings; i += 2)
+		memcpy(pings + i, "\xc0\x00", 2);
+	size_t sent = 0;
+	for (unsigned quiet = 0; quiet < 20; quiet++) {
+		ssize_t n = send(pub.fd, pings, sizeof pings, MSG_NOSIGNAL);
+		if (n > 0) {
+			sent += (size_t)n;
+			quiet = 0;
+		}
+		turn();
+		ck_assert_uint_lt(sent, 64U << 20);
+	}
+	ck_assert_uint_lt(session_of('p')->conn->ctl_cap, 1U << 18);
+	for (size_t got = 0; got < sent / 2 * 2;) { /* all are answered once he does */
+		pub.len = 0;
+		fill_input(&pub);
+		got += pub.len;
+		turn();
+		ck_assert(!pub.closed);
+	}
+	end();
+}
+END_TEST
+
+static void send_large(struct client *c, uint8_t flags, unsigned packets, size_t payload)
+{
+	static uint8_t p[1U << 19];
+	size_t n = 3 + (flags & 6 ? 2U : 0U) + payload;
+	p[0] = (uint8_t)(0x30 | flags);
+	p[1] = (uint8_t)(n % 128 | 128);
+	p[2] = (uint8_t)(n / 128 % 128 | 128);
+	p[3] = (uint8_t)(n / 128 / 128);
+	memcpy(p + 4, "\0\1t\0\1", 5);
+	for (unsigned i = 0, idle = 0; i < packets && idle < 10; i++)
+		for (size_t at = 0; at < n + 4 && idle < 10;) {
+			ssize_t sent = send(c->fd, p + at, n + 4 - at, MSG_NOSIGNAL);
+			at += sent > 0 ? (size_t)sent : 0;
+			idle = sent > 0 ? 0 : idle + 1;
+			turn();
+		}
+}
+
+START_TEST(a_publisher_waits_while_the_store_owes_it_much)
+{
+	for (uint8_t qos = 0; qos < 2; qos++) {
+		begin(true, 0, true);
+		rs.hold = true;
+		send_large(&pub, (uint8_t)(1 | qos << 1), 100, 400000);
+		ck_assert_uint_lt(session_of('p')->deferred, 30);
+		ck_assert_uint_lt(session_of('p')->deferred, 30);
+		rs.hold = false;
+		for (unsigned i = 0; i < 20; i++)
+			turn();
+		ck_assert_uint_eq(session_of('p')->deferred, 0);
+		ck_assert_uint_eq(session_of('p')->deferred_bytes, 0);
+		ck_assert_uint_eq(session_of('p')->conn->hold, 0);
+		end();
+	}
+}
+END_TEST
+
+SUITE_MAIN("broker/publish", a_puback_waits_for_its_own_commit, answers_keep_the_order_of_their_questions,
+	a_message_that_the_store_refuses_ends_its_publisher_unacknowledged,
+	a_qos2_message_that_the_store_refused_is_new_when_it_is_repeated, a_repetition_shares_the_fate_of_the_first,
+	a_repeated_qos2_message_is_routed_once, a_session_that_the_store_could_not_create_is_not_there,
+	a_session_whose_client_left_before_the_store_failed_is_not_there, a_connection_taken_over_before_connack_leaves_no_will,
+	a_message_handed_on_is_not_retained_again, a_session_is_one_receiver_however_it_subscribed,
+	a_subscription_refused_in_3_1_gets_nothing, who_does_not_read_his_answers_is_not_read,
+	a_publisher_waits_while_the_store_owes_it_much)
