@@ -5,6 +5,7 @@ figure of messages per send is good and the CPU per message is not, look at the 
 
     make bench-tools build/count.so && bench/calls.py [LINE OF CONFIGURATION]..."""
 import pathlib
+import signal
 import sys
 import tempfile
 import time
@@ -20,6 +21,16 @@ COLUMNS = (("sends", SENDS), ("reads", RECEIVES), ("turns", ("epoll_wait",)), ("
            ("wakes", ("write.other",)))
 
 
+def await_connected(counters):
+    """Connections came, and none has come for a second: by then the load is running."""
+    accepted, since = 0, time.monotonic()
+    while not accepted or time.monotonic() - since < 1:
+        time.sleep(0.05)
+        now = counters.read().get("accept").calls
+        if now != accepted:
+            accepted, since = now, time.monotonic()
+
+
 def main():
     run.Broker.OWN[run.OURS] += sys.argv[1:]
     print(f"{'per message':<38} {'msg/s':>10} {'us CPU':>7} {'cores':>6} " + " ".join(f"{name:>9}" for name, _ in COLUMNS))
@@ -30,13 +41,14 @@ def main():
             path = directory / "counts"
             path.unlink(missing_ok=True)
             with bench.broker(run.OURS, environ={"LD_PRELOAD": str(run.ROOT / "build" / "count.so"), "SEALMQ_COUNT_FILE": str(path)}) as broker:
-                generator = bench.start(broker, load)
+                generator = bench.start(broker, load + " --on-signal", duration=600)
                 counters = Counters(path)
-                time.sleep(1.2)  # connected and warm
+                await_connected(counters)
                 before, began = counters.read(), time.monotonic()
-                time.sleep(1)
+                generator.send_signal(signal.SIGUSR1)
+                time.sleep(2)
                 cost, took = counters.read() - before, time.monotonic() - began
-                got = bench.result(generator)
+                got = bench.result(generator, end=True)
             messages = got["msg_s"] * took
             print(f"{load:<38} {got['msg_s']:>10.0f} {got['cpu_us_per_msg']:>7.2f} {got['broker_cores']:>6.2f} "
                   + " ".join(f"{cost.get(*names, without=('log',)).calls / messages:>9.4f}" for _, names in COLUMNS), flush=True)
