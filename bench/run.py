@@ -51,7 +51,7 @@ class Broker:
 
     def __init__(self, program, directory, pki, threads=1, environ=None):
         self.name, self.ports = program, {kind: free_port() for kind in pki}
-        lines = [*self.LIMITS, *self.OWN[program], *([f"threads {threads}"] if program != THEIRS else [])]
+        lines = [*self.LIMITS, *([f"threads {threads}"] if program != THEIRS else []), *self.OWN[program]]
         for kind, port in self.ports.items():
             lines += [f"listener {port} 127.0.0.1", f"cafile {pki[kind]}/ca.crt", f"certfile {pki[kind]}/server.crt", f"keyfile {pki[kind]}/server.key",
                       "require_certificate true", "use_identity_as_username true"]
