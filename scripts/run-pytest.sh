@@ -16,9 +16,15 @@ fi
 mkdir -p "$BUILD_DIR"
 xml=$BUILD_DIR/$(echo "$folder" | tr / -).xml
 rm -f "$xml"
+# Tests with a broker mostly wait: more at once than processors, a file's tests beside each other's broker. Those of
+# scripts compute. The time limit only ends a test that hangs.
+dist="-n 4 --dist loadfile" limit=120
+[ "$folder" != tests/scripts ] || dist="-n $(nproc) --dist load"
+case $mode in asan | tsan) limit=600 ;; esac
 # Debian's python: the one that Debian's python3-* packages belong to.
 # shellcheck disable=SC2086
-$(no_aslr "$mode") /usr/bin/python3 -m pytest -q -p no:cacheprovider --junitxml="$xml" ${PYTEST_ARGS:-} "$folder" </dev/null
+$(no_aslr "$mode") /usr/bin/python3 -m pytest -q -p no:cacheprovider --junitxml="$xml" $dist --timeout $limit ${PYTEST_ARGS:-} \
+    "$folder" </dev/null
 status=$?
 if [ -n "${RESULTS:-}" ]; then
     [ -f "$xml" ] && /usr/bin/python3 - "$xml" <<'PY' >>"$RESULTS" || echo "0 1" >>"$RESULTS"
