@@ -288,8 +288,8 @@ static void check_tables(struct check *c)
 
 static void report(const struct check *c, const char *dir)
 {
-	uint64_t size = 0, used = 0;
-	(void)!db_space(&c->db, c->txn, &size, &used);
+	uint64_t size = 0, used = 0, end;
+	(void)!db_space(&c->db, true, &size, &used, &end);
 	fprintf(c->out, "store %s: format %u, %s\n", dir, FORMAT_VERSION, c->db.sealed ? "encrypted" : "not encrypted");
 	fprintf(c->out, "sessions %llu\nsubscriptions %llu\nqueued %llu\nreceived packet identifiers %llu\nretained %llu\nwills %llu\n",
 	    (unsigned long long)c->rows[T_SESSIONS], (unsigned long long)c->rows[T_SUBSCRIPTIONS], (unsigned long long)c->rows[T_QUEUE],

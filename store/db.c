@@ -142,18 +142,6 @@ static enum err db_recognise(struct db *db, MDB_txn *txn, const char *dir, char 
 	return ERR_OK;
 }
 
-/* Whether the file is as long as its newest meta page says: a shorter one would end the process (SIGBUS) when it is read. */
-static bool file_is_whole(const struct db *db)
-{
-	MDB_envinfo info;
-	MDB_stat page;
-	struct stat st;
-	int fd;
-	return mdb_env_info(db->env, &info) == MDB_SUCCESS && mdb_env_stat(db->env, &page) == MDB_SUCCESS
-	    && mdb_env_get_fd(db->env, &fd) == MDB_SUCCESS && fstat(fd, &st) == 0
-	    && (uint64_t)st.st_size >= ((uint64_t)info.me_last_pgno + 1) * page.ms_psize;
-}
-
 static bool is_empty(MDB_txn *txn)
 {
 	MDB_dbi main_dbi;
@@ -219,10 +207,6 @@ enum err db_open(struct db *db, const char *dir, const struct store_options *o, 
 {
 	uint64_t size = o && o->max_size ? o->max_size : MAP_SIZE_DEFAULT;
 	enum err rc = db_open_env(db, dir, size < MAP_SIZE_MIN ? MAP_SIZE_MIN : size, flags, error, error_len);
-	if (rc == ERR_OK && !file_is_whole(db)) {
-		snprintf(error, error_len, "%s/data.mdb is damaged (cut short): restore a backup", dir);
-		rc = ERR_CORRUPT;
-	}
 	if (rc == ERR_OK)
 		rc = db_open_tables(db, dir, o, create, error, error_len);
 	if (rc != ERR_OK)
@@ -239,7 +223,30 @@ void db_close(struct db *db)
 
 /* ---- space */
 
-enum err db_space(const struct db *db, MDB_txn *txn, uint64_t *size, uint64_t *used)
+/* LMDB's lists of free pages (table 0), each led by its count. They are open to readers alone. */
+static enum err count_free(const struct db *db, uint64_t *pages)
+{
+	MDB_txn *txn;
+	MDB_cursor *c;
+	MDB_val key, value;
+	int rc = mdb_txn_begin(db->env, NULL, MDB_RDONLY, &txn);
+	if (rc != MDB_SUCCESS)
+		return db_err(rc);
+	*pages = 0;
+	rc = mdb_cursor_open(txn, 0, &c);
+	if (rc == MDB_SUCCESS) {
+		while ((rc = mdb_cursor_get(c, &key, &value, MDB_NEXT)) == MDB_SUCCESS) {
+			size_t n = 0;
+			memcpy(&n, value.mv_data, value.mv_size < sizeof n ? value.mv_size : sizeof n);
+			*pages += n;
+		}
+		mdb_cursor_close(c);
+	}
+	mdb_txn_abort(txn);
+	return rc == MDB_NOTFOUND ? ERR_OK : db_err(rc);
+}
+
+enum err db_space(const struct db *db, bool exact, uint64_t *size, uint64_t *used, uint64_t *end)
 {
 	MDB_envinfo info;
 	MDB_stat st;
@@ -247,21 +254,12 @@ enum err db_space(const struct db *db, MDB_txn *txn, uint64_t *size, uint64_t *u
 	mdb_env_stat(db->env, &st);
 	*size = info.me_mapsize;
 	uint64_t pages = info.me_last_pgno + 1, max_pages = info.me_mapsize / st.ms_psize, free_pages = 0;
-	if (pages > max_pages - max_pages / 8) { /* only then it matters how many of them are free: the list may be long */
-		MDB_cursor *c;
-		int rc = mdb_cursor_open(txn, 0, &c); /* table 0: LMDB's lists of free pages, each led by its count */
-		if (rc != MDB_SUCCESS)
-			return db_err(rc);
-		MDB_val key, value;
-		while (mdb_cursor_get(c, &key, &value, MDB_NEXT) == MDB_SUCCESS) {
-			size_t n = 0;
-			memcpy(&n, value.mv_data, value.mv_size < sizeof n ? value.mv_size : sizeof n);
-			free_pages += n;
-		}
-		mdb_cursor_close(c);
-	}
+	*end = pages * st.ms_psize;
+	enum err rc = ERR_OK;
+	if (exact || pages > max_pages - max_pages / 8) /* only then it matters how many of them are free: the list may be long */
+		rc = count_free(db, &free_pages);
 	*used = (pages - (free_pages < pages ? free_pages : pages)) * st.ms_psize;
-	return ERR_OK;
+	return rc;
 }
 
 /* ---- the writer's transaction */

@@ -5,19 +5,23 @@
 
 #include "base/clock.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #define SYNC_INTERVAL_MS 1000u       /* default */
-#define UNCOMMITTED_MAX (16u << 20)  /* durability off: bytes of messages between commits */
+#define UNCOMMITTED_MAX (4u << 20)   /* durability off: bytes of messages between commits; the reserved disk space holds them */
 #define DELETES_PER_BATCH 1000u      /* of what is deleted in the background */
 #define DELETE_AT_ONCE 1000u         /* a queue up to that length goes with its session */
 #define SWEEP_TOPICS 256u
 #define SWEEP_MS 1000u
 #define REOPEN_MS 1000u
 #define SPACE_MS 200u
+#define RESERVE_MAX (UINT64_C(16) << 20) /* of disk space, kept allocated behind the file's used part, for deleting on a full disk */
+#define DISK_FULL_BYTES (UINT64_C(4) << 20)
 #define VERIFY_ALL_BYTES (INT64_C(1) << 30)
 
 static uint64_t sync_interval(const struct store *s)
@@ -277,6 +281,7 @@ static void lmdb_abort(struct store *s)
 	if (l->txn)
 		mdb_txn_abort(l->txn);
 	l->txn = NULL;
+	l->space_ms = 0; /* perhaps for want of it: look again at once */
 	settle(s, false);
 	dead_reload(l);
 }
@@ -289,17 +294,49 @@ static void start_failing(struct store *s)
 	atomic_store(&s->failing, true);
 }
 
+/* Whether the disk under the store has no room: LMDB reports a write that was cut short as EIO. */
+static bool disk_is_full(const struct lmdb *l)
+{
+	struct statvfs fs;
+	return l->disk_full || (fstatvfs(l->dir_fd, &fs) == 0 && (uint64_t)fs.f_bavail * fs.f_frsize < DISK_FULL_BYTES);
+}
+
+/* Deletes need pages too. So some space behind the used part of the file is allocated ahead, and when that fails, new messages are refused
+ * while deletes live on what was allocated. The file's length stays as it is. */
+static void reserve_disk(struct lmdb *l, uint64_t end, uint64_t reserve)
+{
+	int fd;
+	if (reserve == 0 || end + reserve / 2 <= l->reserved_to || mdb_env_get_fd(l->db.env, &fd) != MDB_SUCCESS)
+		return;
+	if (fallocate(fd, FALLOC_FL_KEEP_SIZE, (off_t)end, (off_t)reserve) == 0) {
+		l->reserved_to = end + reserve;
+		l->disk_full = false;
+	} else {
+		l->disk_full = errno == ENOSPC || errno == EDQUOT; /* elsewhere it is not supported: then a write tells */
+	}
+}
+
 static void look_at_space(struct store *s)
 {
 	struct lmdb *l = lmdb_of(s);
-	uint64_t now = clock_mono_ms(), size, used;
-	if (now - l->space_ms < SPACE_MS && !l->tight)
+	uint64_t now = clock_mono_ms(), size, used, end;
+	if (now - l->space_ms < SPACE_MS && !l->tight && l->bytes_since_look < l->map_size / 64)
 		return;
 	l->space_ms = now;
-	if (db_space(&l->db, l->txn, &size, &used) != ERR_OK)
+	l->bytes_since_look = 0;
+	if (db_space(&l->db, l->disk_full, &size, &used, &end) != ERR_OK)
 		return;
+	uint64_t reserve = size / 10 < RESERVE_MAX ? size / 10 : RESERVE_MAX;
+	reserve_disk(l, end, reserve < size - end ? reserve : size - end);
+	l->map_size = size;
+	l->used = used;
 	l->tight = used > size - size / 10;
 	l->very_tight = used > size - size / 20;
+	if (l->disk_full) { /* what is left are the free pages within, and what is allocated behind */
+		uint64_t left = end - used + (l->reserved_to > end ? l->reserved_to - end : 0);
+		l->tight |= left < reserve;
+		l->very_tight |= left < reserve / 2;
+	}
 	atomic_store_explicit(&s->size, size, memory_order_relaxed);
 	atomic_store_explicit(&s->used, used, memory_order_relaxed);
 }
@@ -336,12 +373,12 @@ static enum err sync_all(struct store *s)
 {
 	struct lmdb *l = lmdb_of(s);
 	MDB_txn *pin = NULL;
-	enum err rc = synced_note(&l->db, l->dir_fd);
+	enum err rc = synced_note(&l->db, l->dir_fd, &l->note);
 	if (rc == ERR_OK)
 		rc = db_err(mdb_txn_begin(l->db.env, NULL, MDB_RDONLY, &pin));
 	if (rc != ERR_OK) {
 		start_failing(s);
-		return ERR_IO;
+		return rc == ERR_FULL ? rc : ERR_IO; /* full: at the start alone, when the note's file is made */
 	}
 	if (l->pin)
 		mdb_txn_abort(l->pin);
@@ -361,7 +398,7 @@ static enum err commit_now(struct store *s)
 	l->committed_ms = clock_mono_ms();
 	if (rc != MDB_SUCCESS) {
 		lmdb_abort(s);
-		enum err e = db_err(rc);
+		enum err e = rc == EIO && disk_is_full(l) ? ERR_FULL : db_err(rc);
 		if (e == ERR_FULL || e == ERR_NOMEM)
 			return e; /* nothing of it counts, and the next may fit */
 		start_failing(s);
@@ -415,10 +452,11 @@ static enum err lmdb_commit(struct store *s)
 		return rc;
 	}
 	if (s->options.durability == STORE_OFF && !l->sync_now && clock_mono_ms() - l->committed_ms < sync_interval(s)
-	    && l->uncommitted_bytes < UNCOMMITTED_MAX)
+	    && l->uncommitted_bytes < UNCOMMITTED_MAX && l->uncommitted_bytes < l->map_size / 64)
 		return ERR_OK;
 	rc = finish_txn(s);
-	if (rc == ERR_OK && l->unsynced && clock_mono_ms() - l->synced_ms >= sync_interval(s))
+	/* Pages are used again only behind the last sync: where they are scarce it cannot wait. */
+	if (rc == ERR_OK && l->unsynced && (l->tight || clock_mono_ms() - l->synced_ms >= sync_interval(s)))
 		rc = sync_all(s);
 	return rc;
 }
@@ -441,6 +479,7 @@ static enum err lmdb_apply(struct store *s, struct store_op *op)
 		return subscribe(s, op);
 	case STORE_PUBLISH:
 		lmdb_of(s)->uncommitted_bytes += msg_size(op->u.publish.msg);
+		lmdb_of(s)->bytes_since_look += msg_size(op->u.publish.msg);
 		return queue_publish(s, op);
 	case STORE_ACKED: case STORE_SENT: case STORE_RELEASED:
 		return queue_deliver(s, op);
@@ -549,8 +588,10 @@ static void try_recovery(struct store *s)
 	if (db_put(s, T_META, "reopened", 8, value, sizeof value, 0) != ERR_OK) {
 		lmdb_abort(s);
 		start_failing(s);
-	} else if (finish_txn(s) != ERR_OK) {
-		start_failing(s);
+	} else {
+		rc = finish_txn(s);
+		if (rc != ERR_OK && rc != ERR_FULL) /* a full disk is not a broken one */
+			start_failing(s);
 	}
 }
 
@@ -561,6 +602,8 @@ static enum err lmdb_begin(struct store *s, const struct store_op *batch)
 		try_recovery(s); /* also when there is never a moment without operations */
 	s->batch_error = ERR_OK;
 	queue_note_acked(l, batch);
+	if (s->refuse_messages && l->unsynced && sync_all(s) != ERR_OK)
+		return ERR_IO;
 	return begin_txn(s);
 }
 
@@ -704,9 +747,9 @@ static enum err read_state(struct store *s)
 		rc = queue_count(s, txn);
 	if (rc == ERR_OK)
 		rc = history_load(s, txn);
-	uint64_t size = 0, used = 0;
+	uint64_t size = 0, used = 0, end;
 	if (rc == ERR_OK)
-		rc = db_space(&l->db, txn, &size, &used);
+		rc = db_space(&l->db, false, &size, &used, &end);
 	atomic_store(&s->size, size);
 	atomic_store(&s->used, used);
 	mdb_txn_abort(txn);
@@ -750,7 +793,7 @@ static enum err lmdb_open(struct store *s, char *error, size_t error_len)
 	l->dir_fd = db_lock(s->options.dir, true, error, error_len);
 	if (l->dir_fd < 0)
 		return ERR_IO;
-	rc = synced_restore(l->dir_fd, error, error_len);
+	rc = synced_restore(l->dir_fd, &l->note, error, error_len);
 	if (rc == ERR_OK)
 		rc = verify_file(l, false, error, error_len);
 	if (rc == ERR_OK)
@@ -766,8 +809,10 @@ static enum err lmdb_open(struct store *s, char *error, size_t error_len)
 	l->committed_ms = l->synced_ms = clock_mono_ms();
 	if (rc == ERR_CORRUPT)
 		snprintf(error, error_len, "%s: the store is damaged: see --check-store, restore a backup", s->options.dir);
+	else if (rc == ERR_FULL)
+		snprintf(error, error_len, "%s: the disk is full", s->options.dir);
 	else if (rc != ERR_OK)
-		snprintf(error, error_len, "%s: the store cannot be read: %s", s->options.dir, err_text(rc));
+		snprintf(error, error_len, "%s: the store cannot be used: %s", s->options.dir, err_text(rc));
 	return rc;
 }
 

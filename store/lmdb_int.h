@@ -68,7 +68,11 @@ struct lmdb {
 	size_t n_dead, dead_room;
 	bool dead_finished;                 /* the last of dead, with the open transaction */
 	bool sync_now;                      /* this commit is synced whatever the durability */
-	bool tight, very_tight;             /* less than 10 %, 5 % of the file is free */
+	bool tight, very_tight;             /* less than 10 %, 5 % of the file is free, or the disk is full */
+	bool disk_full;
+	uint64_t reserved_to;               /* bytes: disk space is allocated up to there */
+	uint64_t map_size, used, bytes_since_look; /* at the last look at the space, and messages since */
+	uint64_t note;                      /* number of the last note in the file "synced" */
 	bool unsynced;                      /* durability relaxed */
 	size_t uncommitted_bytes;
 	uint64_t committed_ms, synced_ms, space_ms, reopen_ms, sweep_ms; /* monotonic */
@@ -158,13 +162,14 @@ void db_close(struct db *db);
 size_t meta_key(const char *name, uint8_t key[static STORE_NAME_MAX + 2]);
 /* Locks dir against another broker: a descriptor, or -1 with the reason. create: make the directory. */
 int db_lock(const char *dir, bool create, char *error, size_t error_len);
-/* Bytes of the file, and of those the ones in use. */
 /* What relaxed keeps beside the file, so that a power cut finds the last synced state. sync: writes everything to disk and notes it;
  * restore: before opening; forget: everything is synced for good. */
-enum err synced_note(const struct db *db, int dir_fd) MUST_CHECK;
-enum err synced_restore(int dir_fd, char *error, size_t error_len) MUST_CHECK;
+enum err synced_note(const struct db *db, int dir_fd, uint64_t *number) MUST_CHECK;
+enum err synced_restore(int dir_fd, uint64_t *number, char *error, size_t error_len) MUST_CHECK; /* number: of the last note */
 void synced_forget(int dir_fd);
-enum err db_space(const struct db *db, MDB_txn *txn, uint64_t *size, uint64_t *used);
+/* Bytes: what the file may grow to, what is in use, and where the last page ends. exact: free pages before that are counted even when there
+ * is plenty behind. */
+enum err db_space(const struct db *db, bool exact, uint64_t *size, uint64_t *used, uint64_t *end);
 
 /* In the writer's transaction. Any failure but ERR_NOT_FOUND sets s->batch_error. */
 enum err db_get(struct store *s, enum table t, const void *key, size_t key_len, MDB_val *value) MUST_CHECK;

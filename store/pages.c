@@ -40,7 +40,7 @@ struct tree {
 struct verifier {
 	int fd;
 	size_t page_size;
-	uint64_t last_page;
+	uint64_t last_page, file_pages;  /* pages allocated and never written may lie beyond the file's end */
 	uint8_t *seen;               /* a bit per page: none is used twice */
 	uint8_t *buffers;            /* a page for each level */
 	uint8_t *used;               /* a byte for each of the page in hand: no two nodes overlap */
@@ -79,10 +79,10 @@ static bool bad(struct verifier *v, uint64_t page, const char *what)
 	return false;
 }
 
-static bool take_page(struct verifier *v, uint64_t page, uint64_t n)
+static bool take_page(struct verifier *v, uint64_t page, uint64_t n, uint64_t end)
 {
-	if (page < 2 || n == 0 || page > v->last_page || n - 1 > v->last_page - page)
-		return bad(v, page, "lies outside the file");
+	if (page < 2 || n == 0 || page >= end || n > end - page)
+		return bad(v, page, "lies beyond the end of the file: it was cut short");
 	for (uint64_t i = page; i < page + n; i++) {
 		if (v->seen[i / 8] >> i % 8 & 1)
 			return bad(v, i, "is used twice");
@@ -103,7 +103,7 @@ static bool verify_big(struct verifier *v, uint64_t page, size_t size)
 {
 	uint8_t head[PAGE_HEAD];
 	uint64_t n = (PAGE_HEAD + size - 1) / v->page_size + 1;
-	if (!take_page(v, page, n) || !read_page_at(v, page, head, sizeof head))
+	if (!take_page(v, page, n, v->file_pages) || !read_page_at(v, page, head, sizeof head))
 		return false;
 	return (u16(head + 10) == FLAG_OVERFLOW && u32(head + 12) == n) || bad(v, page, "is no overflow page of its length");
 }
@@ -167,7 +167,7 @@ static bool verify_free(struct verifier *v, uint64_t page, const uint8_t *data, 
 	if (size < 8 || size % 8 || u64(data) > size / 8 - 1)
 		return bad(v, page, "has a malformed list of free pages");
 	for (uint64_t i = 1; i <= u64(data); i++)
-		if (!take_page(v, u64(data + 8 * i), 1))
+		if (!take_page(v, u64(data + 8 * i), 1, v->last_page + 1))
 			return false;
 	return true;
 }
@@ -204,7 +204,7 @@ static bool verify_leaf_node(struct verifier *v, enum kind kind, uint64_t page, 
 static bool verify_page(struct verifier *v, struct tree *t, uint64_t number, unsigned level)
 {
 	bool leaf = level + 1 == t->depth;
-	if (!take_page(v, number, 1))
+	if (!take_page(v, number, 1, v->file_pages))
 		return false;
 	if (leaf && t->skip_leaves)
 		return true;
@@ -281,8 +281,10 @@ enum err pages_verify(int fd, bool all, uint64_t *page, const char **what)
 	bool good = read_newest_meta(&v, meta) && (fstat(fd, &st) == 0 || bad(&v, 0, "cannot be read"));
 	if (good) {
 		v.last_page = u64(meta + META_LAST_AT);
-		if (v.last_page >= (uint64_t)st.st_size / v.page_size)
-			good = bad(&v, v.last_page, "lies beyond the end of the file: it was cut short");
+		v.file_pages = (uint64_t)st.st_size / v.page_size;
+		if (v.file_pages > v.last_page + 1)
+			v.file_pages = v.last_page + 1;
+		good = v.last_page < UINT64_MAX / PAGE_MAX || bad(&v, 0, "is no meta page");
 	}
 	if (good) {
 		v.seen = calloc(1, (size_t)(v.last_page / 8 + 1));

@@ -408,7 +408,7 @@ enum err queue_publish(struct store *s, struct store_op *op)
 	bool remember, stores = op->u.publish.n_receivers > 0 || op->u.publish.history || (op->u.publish.retained && m->payload_len > 0);
 	struct stored_topic *topic;
 	enum err rc = check_received(s, op, received, &remember);
-	if (rc == ERR_OK && stores && (l->tight || s->refuse_messages))
+	if (rc == ERR_OK && stores && (l->tight || s->refuse_messages || l->used + l->bytes_since_look > l->map_size - l->map_size / 20))
 		rc = ERR_FULL;
 	if (rc == ERR_OK)
 		rc = check_reject(s, op, msg_size(m));

@@ -17,7 +17,9 @@
 #define META_MAGIC UINT32_C(0xbeefc0de)
 #define BOOT_ID 36u
 #define FILE_NAME "synced"
-#define FILE_TMP "synced.new"
+/* Two slots, written in turn: a power cut while one is written leaves the other, whose state is still kept. Neither needs new disk space. */
+#define SLOT 4096u
+#define NOTE_LEN (8u + BOOT_ID + META_BYTES + 8u) /* number 8, boot id, meta, checksum 8 */
 
 static enum err read_boot_id(char id[static BOOT_ID])
 {
@@ -62,27 +64,64 @@ static enum err read_meta(int fd, uint8_t meta[static META_BYTES])
 	return ERR_OK;
 }
 
-/* Replaces the note, so that either the old or the new one is found whatever happens. */
-static enum err write_note(int dir_fd, const uint8_t *note, size_t len)
+static uint64_t checksum(const uint8_t *note)
 {
-	int fd = openat(dir_fd, FILE_TMP, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-	if (fd < 0)
-		return ERR_IO;
-	bool good = write(fd, note, len) == (ssize_t)len && fsync(fd) == 0;
-	good = close(fd) == 0 && good;
-	return good && renameat(dir_fd, FILE_TMP, dir_fd, FILE_NAME) == 0 && fsync(dir_fd) == 0 ? ERR_OK : ERR_IO;
+	static const struct siphash_key key = { UINT64_C(0x7365616c6d712073), UINT64_C(0x796e636564206e6f) }; /* against torn writes, not against people */
+	return siphash24(&key, note, NOTE_LEN - 8);
 }
 
-enum err synced_note(const struct db *db, int dir_fd)
+static enum err write_note(int dir_fd, const uint8_t *note, uint64_t number)
 {
-	uint8_t note[BOOT_ID + META_BYTES];
+	bool fresh = false;
+	int fd = openat(dir_fd, FILE_NAME, O_WRONLY | O_CLOEXEC);
+	if (fd < 0 && errno == ENOENT) {
+		fresh = true;
+		fd = openat(dir_fd, FILE_NAME, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	}
+	if (fd < 0)
+		return errno == ENOSPC || errno == EDQUOT ? ERR_FULL : ERR_IO;
+	enum err rc = ERR_OK;
+	int full = fresh ? posix_fallocate(fd, 0, 2 * SLOT) : 0;
+	if (full == ENOSPC || full == EDQUOT)
+		rc = ERR_FULL;
+	else if (pwrite(fd, note, NOTE_LEN, (off_t)(number % 2 * SLOT)) != (ssize_t)NOTE_LEN || fsync(fd) != 0)
+		rc = ERR_IO;
+	if (close(fd) != 0 && rc == ERR_OK)
+		rc = ERR_IO;
+	return rc == ERR_OK && fresh && fsync(dir_fd) != 0 ? ERR_IO : rc;
+}
+
+enum err synced_note(const struct db *db, int dir_fd, uint64_t *number)
+{
+	uint8_t note[NOTE_LEN];
 	int fd;
 	if (mdb_env_sync(db->env, 1) != MDB_SUCCESS || mdb_env_get_fd(db->env, &fd) != MDB_SUCCESS)
 		return ERR_IO;
-	enum err rc = read_boot_id((char *)note);
+	put_be(note, *number + 1, 8);
+	enum err rc = read_boot_id((char *)note + 8);
 	if (rc == ERR_OK)
-		rc = read_meta(fd, note + BOOT_ID);
-	return rc == ERR_OK ? write_note(dir_fd, note, sizeof note) : rc;
+		rc = read_meta(fd, note + 8 + BOOT_ID);
+	put_be(note + NOTE_LEN - 8, checksum(note), 8);
+	if (rc == ERR_OK)
+		rc = write_note(dir_fd, note, *number + 1);
+	if (rc == ERR_OK)
+		++*number;
+	return rc;
+}
+
+/* The newer whole note; false: there is none. */
+static bool read_note(int fd, uint8_t note[static NOTE_LEN])
+{
+	bool found = false;
+	for (unsigned slot = 0; slot < 2; slot++) {
+		uint8_t other[NOTE_LEN];
+		if (pread(fd, other, NOTE_LEN, (off_t)(slot * SLOT)) != (ssize_t)NOTE_LEN || get_be(other + NOTE_LEN - 8, 8) != checksum(other))
+			continue;
+		if (!found || get_be(other, 8) > get_be(note, 8))
+			memcpy(note, other, NOTE_LEN);
+		found = true;
+	}
+	return found;
 }
 
 static enum err put_back(int dir_fd, uint8_t *meta)
@@ -100,24 +139,24 @@ static enum err put_back(int dir_fd, uint8_t *meta)
 	return good ? ERR_OK : ERR_IO;
 }
 
-enum err synced_restore(int dir_fd, char *error, size_t error_len)
+enum err synced_restore(int dir_fd, uint64_t *number, char *error, size_t error_len)
 {
-	uint8_t note[BOOT_ID + META_BYTES];
+	uint8_t note[NOTE_LEN] = { 0 };
 	char boot_id[BOOT_ID];
+	*number = 0;
 	int fd = openat(dir_fd, FILE_NAME, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return ERR_OK;
-	ssize_t n = read(fd, note, sizeof note);
+	bool found = read_note(fd, note);
 	close(fd);
-	enum err rc = n == (ssize_t)sizeof note && meta_valid(note + BOOT_ID) && meta_page_size(note + BOOT_ID) >= 512 ? ERR_OK : ERR_CORRUPT;
-	if (rc == ERR_OK)
-		rc = read_boot_id(boot_id);
+	if (!found) /* the first one was never complete: nothing was committed behind it */
+		return ERR_OK;
+	*number = get_be(note, 8);
+	uint8_t *meta = note + 8 + BOOT_ID;
+	enum err rc = meta_valid(meta) && meta_page_size(meta) >= 512 ? read_boot_id(boot_id) : ERR_CORRUPT;
 	/* The same boot: what was written is in the system's memory, if not on disk. */
-	if (rc == ERR_OK && memcmp(boot_id, note, BOOT_ID) != 0) {
-		rc = put_back(dir_fd, note + BOOT_ID);
-		if (rc == ERR_OK)
-			synced_forget(dir_fd);
-	}
+	if (rc == ERR_OK && memcmp(boot_id, note + 8, BOOT_ID) != 0)
+		rc = put_back(dir_fd, meta);
 	if (rc != ERR_OK)
 		snprintf(error, error_len, "the store's file \"%s\" is damaged or cannot be used (%s): restore a backup", FILE_NAME, err_text(rc));
 	return rc;

@@ -776,6 +776,9 @@ START_TEST(a_full_store_refuses_messages_and_still_deletes)
 		struct store_stats stats;
 		store_stats(r.store, &stats);
 		ck_assert(!stats.failing);
+		ck_assert_uint_eq(stats.size, o.max_size);
+		ck_assert_uint_ge(stats.used, stats.size - stats.size / 10); /* of a tenth, most is still free */
+		ck_assert_uint_le(stats.used, stats.size - stats.size / 20);
 		for (size_t i = 0; i < n; i++)
 			ck_assert_int_eq(do_delivery(&r, STORE_ACKED, a, records[i], 1), ERR_OK);
 	}
