@@ -173,7 +173,10 @@ class Broker:
         mark = self.log_mark()
         self.process.send_signal(signal.SIGHUP)
         self.wait_log("SIGHUP: reloaded" if good else "nothing has changed", mark)
-        return self.log_since(mark)
+        log = self.log_since(mark)
+        self.notified.clear()
+        self.wait_ready()
+        return log
 
     # -- log
 
