@@ -70,6 +70,7 @@ struct sys {
     uint64_t last_ms, heap_max, clients_max;
     struct load loads[9];
     uint32_t interval_s; /* 0: none */
+    bool quiet;          /* topics are made, but nobody is told their values */
     bool settled;
 };
 
@@ -84,6 +85,8 @@ static const struct load loads[9] = {
     {"sockets", offsetof(struct totals, handshakes), {0}},
     {"connections", offsetof(struct totals, connects), {0}},
 };
+
+static struct sys the_sys; /* one per process: loop 0's */
 
 static void publish_text(struct loop *l, const char *name, const char *fmt, ...) PRINTF_LIKE(3, 4);
 
@@ -100,7 +103,10 @@ static void publish_text(struct loop *l, const char *name, const char *fmt, ...)
     struct msg *m = msg_new(&spec);
     if (!m)
         return;
-    publish_own(l, m);
+    if (!the_sys.quiet)
+        publish_own(l, m);
+    else if (retained_put(l->broker->retained, l->epoch_id, m, 0) != ERR_OK)
+        log_error("out of memory for $SYS");
     msg_unref(m);
 }
 
@@ -222,13 +228,13 @@ static void on_interval(struct ev_loop *ev, ev_timer *w, int revents)
     struct sys *y = w->data;
     if (y->loop->stopping)
         return;
-    publish_all(y);
-    if (!y->settled) /* these topics are retained messages too: the second time, the count of those is right */
+    y->quiet = !y->settled;
+    if (y->quiet) /* these topics are retained messages too: the second time, the count of those is right */
         publish_all(y);
+    y->quiet = false;
     y->settled = true;
+    publish_all(y);
 }
-
-static struct sys the_sys; /* one per process: loop 0's */
 
 static void set_interval(struct sys *y, uint32_t interval_s)
 {
