@@ -224,6 +224,40 @@ def test_connack_is_first_though_the_store_answers_the_former_connection_late(co
     second.drop()
 
 
+@pytest.mark.parametrize("qos", [1, 2])
+@pytest.mark.parametrize("ending", ["take-over", "drop", "reset"])
+def test_order_holds_over_reconnects_while_messages_flow(connect, broker, name, qos, ending):
+    """A subscriber that leaves and returns all the time sees each message's first copy in the publisher's order [MQTT-4.6.0-6]."""
+    pub, sub = connect("p"), connect("s", clean=False)
+    sub.subscribe((name, qos))
+    n, sent, seen, trace = 200, 0, [], []
+    for round_ in range(100):
+        if sent < n:
+            pub.send(b"".join(p.publish(name, str(i), qos, pid=i + 1) for i in range(sent, sent + 10)))
+            sent += 10
+        for _ in range(4 if sent < n else 40):
+            if len(seen) == n:
+                break
+            m = sub.recv()
+            if m.type == p.PUBREL:
+                sub.send(p.ack(p.PUBCOMP, m.pid))
+                continue
+            number = int(m.payload)
+            trace.append((round_, number, m.pid, m.dup))
+            if number not in seen:
+                seen.append(number)
+                assert number == len(seen) - 1, f"{number} before {len(seen) - 1} (round, number, identifier, dup): {trace[-12:]}"
+            else:
+                assert m.dup, f"{number} is sent again without DUP: {trace[-12:]}"
+            sub.send(p.ack(p.PUBACK if m.qos == 1 else p.PUBREC, m.pid))
+        if len(seen) == n:
+            break
+        if ending != "take-over":
+            getattr(sub, ending)()
+        sub = connect("s", clean=False)
+    assert seen == list(range(n))
+
+
 # -- client ids
 
 @pytest.mark.parametrize("client_id", ["a", "A" * 23, "Z" * 24, "x" * 1000, "y" * 65535, "mit Leerzeichen", "gerät/東京", "+#/$SYS", "'\"\\%s%n"],
