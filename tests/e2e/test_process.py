@@ -39,8 +39,8 @@ def copy_pki(pki, directory, owner):
 @root_only
 def test_user_is_changed(start_broker, pki, name, open_directory):
     nobody = pwd.getpwnam("nobody")
-    broker = start_broker({"user": "nobody"}, wait=False, listener=copy_pki(pki, open_directory, nobody))
-    broker.wait_log(r"\bready\b")                    # not by NOTIFY_SOCKET, which lies in a directory of root
+    broker = start_broker({"user": "nobody"}, wait=False, directory=open_directory, listener=copy_pki(pki, open_directory, nobody))
+    broker.wait_log(r"\bready\b")                    # not by NOTIFY_SOCKET, which only root may write to
     broker.client(name).ping()
     status = pathlib.Path(f"/proc/{broker.process.pid}/status").read_text(encoding="ascii")
     assert re.search(r"Uid:\s+(\d+)\s+(\d+)\s+(\d+)\s+(\d+)", status).groups() == (str(nobody.pw_uid),) * 4
@@ -57,7 +57,7 @@ def test_a_key_that_the_user_cannot_read_is_an_error_at_the_start(start_broker, 
     """A reload could never read it again."""
     paths = copy_pki(pki, open_directory, pwd.getpwnam("root"))
     paths["keyfile"].chmod(0o600)
-    broker = start_broker({"user": "nobody"}, wait=False, listener=paths)
+    broker = start_broker({"user": "nobody"}, wait=False, directory=open_directory, listener=paths)
     assert broker.process.wait(env.TIMEOUT_S) == 1
     assert str(paths["keyfile"]) in broker.log()
 

@@ -79,8 +79,8 @@ def start_broker(tmp_path_factory, pki):
     """Brokers of this test alone: start_broker({options}, ...) as Broker takes them; all are stopped and checked at its end."""
     started = []
 
-    def start(options=None, wait=True, program_args=(), **more):
-        one = Broker(tmp_path_factory.mktemp("broker"), pki, options, **more)
+    def start(options=None, wait=True, program_args=(), directory=None, **more):
+        one = Broker(directory or tmp_path_factory.mktemp("broker"), pki, options, **more)
         started.append(one)
         return one.start(wait, program_args)
     yield start
