@@ -234,7 +234,8 @@ static inline void dial(struct client *c)
 {
 	int fd[2];
 	struct sockaddr_in peer = { .sin_family = AF_INET };
-	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fd), 0);
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fd) != 0)
+		abort(); /* no ck_assert: it allocates, and here allocations may be failing */
 	c->fd = fd[0];
 	c->len = 0;
 	c->closed = false;
