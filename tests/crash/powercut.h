@@ -26,6 +26,7 @@ struct undo_head {                  /* one write of up to 4,096 bytes; the bytes
 static int undo_fd = -1;            /* where the journal goes; -1: no journal */
 static atomic_int sync_error;       /* errno for the next fdatasync; 0: none */
 static atomic_int write_error;      /* errno for every write of data; 0: none */
+static atomic_uint_fast64_t disk_limit; /* bytes of the data file that the disk has room for; 0: no limit */
 static atomic_uint sync_delay_us;
 static atomic_uint_fast64_t sync_calls, sync_ns;
 
@@ -59,7 +60,15 @@ static void note_undo(int fd, off_t offset, size_t len)
 	}
 }
 
+/* How much of a write fits: a full disk cuts it short, as it does on a small file system. */
+static size_t fitting(off_t offset, size_t len)
+{
+	uint64_t limit = atomic_load(&disk_limit), at = (uint64_t)offset;
+	return !limit || at + len <= limit ? len : at >= limit ? 0 : (size_t)(limit - at);
+}
+
 ssize_t pwrite(int fd, const void *bytes, size_t len, off_t offset);
+int fallocate(int fd, int mode, off_t offset, off_t len);
 ssize_t writev(int fd, const struct iovec *v, int n);
 int fdatasync(int fd);
 
@@ -81,6 +90,11 @@ ssize_t pwrite(int fd, const void *bytes, size_t len, off_t offset)
 			return -1;
 		}
 		note_undo(fd, offset, len);
+		len = fitting(offset, len);
+		if (len == 0) {
+			errno = ENOSPC;
+			return -1;
+		}
 	}
 	return syscall(SYS_pwrite64, fd, bytes, len, offset);
 }
@@ -96,8 +110,21 @@ ssize_t writev(int fd, const struct iovec *v, int n)
 			return -1;
 		}
 		note_undo(fd, lseek(fd, 0, SEEK_CUR), len);
+		if (fitting(lseek(fd, 0, SEEK_CUR), len) < len) {
+			errno = ENOSPC;
+			return -1;
+		}
 	}
 	return syscall(SYS_writev, fd, v, n);
+}
+
+int fallocate(int fd, int mode, off_t offset, off_t len)
+{
+	if (is_data(fd) && fitting(offset, (size_t)len) < (size_t)len) {
+		errno = ENOSPC;
+		return -1;
+	}
+	return (int)syscall(SYS_fallocate, fd, mode, offset, len);
 }
 
 int fdatasync(int fd)

@@ -86,6 +86,67 @@ START_TEST(a_full_disk_recovers_by_itself)
 }
 END_TEST
 
+/* Publishes until the store is full; the records. */
+static size_t fill(struct rig *r, store_session session, uint64_t *records, size_t max)
+{
+	static char big[20001];
+	memset(big, 'x', sizeof big - 1);
+	size_t n = 0;
+	for (enum err rc = ERR_OK;; n++) {
+		ck_assert_uint_lt(n, max);
+		records[n] = do_publish(r, session, big, &rc);
+		if (rc == ERR_OK)
+			continue;
+		ck_assert_int_eq(rc, ERR_FULL);
+		ck_assert(!is_failing(r));
+		return n;
+	}
+}
+
+static void small_disk(int durability)
+{
+	struct store_options o = fault_options();
+	o.max_size = 20u << 20;
+	o.durability = durability;
+	o.sync_interval_ms = 50;
+	struct rig r;
+	atomic_store(&disk_limit, 6u << 20);
+	rig_start(&r, &o);
+	store_session a = new_session(&r);
+	static uint64_t records[1000];
+	size_t n = fill(&r, a, records, 1000);
+	ck_assert_uint_gt(n, 50);
+	for (size_t i = 0; i < n; i++) /* deleting goes on without any new space */
+		ck_assert_int_eq(do_delivery(&r, STORE_ACKED, a, records[i], 1), ERR_OK);
+	usleep(200000);
+	n = fill(&r, a, records, 1000); /* what was deleted is used again */
+	ck_assert_uint_gt(n, 10);
+	atomic_store(&disk_limit, 0);
+	enum err rc = ERR_FULL; /* somebody made room: it goes on by itself */
+	while (rc == ERR_FULL) {
+		do_publish(&r, a, "room again", &rc);
+		usleep(10000);
+	}
+	ck_assert_int_eq(rc, ERR_OK);
+	ck_assert_uint_eq(queue_length(&r, a), n + 1);
+	rig_end(&r);
+	FILE *out = tmpfile();
+	ck_assert_int_eq(store_check(o.dir, NULL, out), ERR_OK);
+	fclose(out);
+}
+
+START_TEST(a_small_disk_refuses_messages_and_still_deletes)
+{
+	small_disk(STORE_STRICT);
+}
+END_TEST
+
+START_TEST(a_small_disk_does_so_under_relaxed_too)
+{
+	small_disk(STORE_RELAXED);
+}
+END_TEST
+
 START_TEST(a_disk_that_stays_broken_is_tried_again_and_not_believed)
 {
 	struct store_options o = fault_options();
@@ -140,6 +201,8 @@ int main(void)
 	tcase_add_test(t, a_failed_fdatasync_is_final_until_the_store_is_reopened);
 	tcase_add_test(t, a_failed_write_is_final_until_the_store_is_reopened);
 	tcase_add_test(t, a_full_disk_recovers_by_itself);
+	tcase_add_test(t, a_small_disk_refuses_messages_and_still_deletes);
+	tcase_add_test(t, a_small_disk_does_so_under_relaxed_too);
 	tcase_add_test(t, a_disk_that_stays_broken_is_tried_again_and_not_believed);
 	tcase_add_test(t, stopping_while_the_disk_fails_answers_everything);
 	suite_add_tcase(suite, t);
