@@ -38,9 +38,9 @@ WALL = Metric("msg_s", "wall rate", "msg/s")
 PEAK = Metric("peak_rss_kb", "peak memory", "MB", True, scale=1 / 1024)
 
 
-def flow(name, title, args, must, goal, reference):
+def flow(name, title, args, must, goal, reference, quick=True):
     return Scenario(name, title, args, (Metric("msgs_per_cpu_s", "messages per broker CPU-second", "msg/s", False, must, goal, reference),
-                                        WALL, *LATENCY, PEAK))
+                                        WALL, *LATENCY, PEAK), quick=quick)
 
 
 def connects(name, title, pki, must, goal, reference):
@@ -59,10 +59,10 @@ def wild_metrics(*sizes):
 
 SCENARIOS = (
     flow("p2p-q0-64", "50 pairs, QoS 0, 64 bytes", "p2p --qos 0", 939e3, 1500e3, (105.6e3, 100e3)),
-    flow("p2p-q0-single", "50 pairs, QoS 0, 64 bytes, one message per record in", "p2p --qos 0 --batch 1", 943.5e3, 1400e3, (89e3, 93e3)),
+    flow("p2p-q0-single", "50 pairs, QoS 0, 64 bytes, one message per record in", "p2p --qos 0 --batch 1", 943.5e3, 1400e3, (89e3, 93e3), quick=False),
     flow("p2p-q0-1k", "50 pairs, QoS 0, 1 KiB", "p2p --qos 0 --payload 1024", 461.5e3, 600e3, (93.2e3, 88e3)),
     flow("p2p-q1-64", "50 pairs, QoS 1, 64 bytes", "p2p --qos 1", 565.5e3, 942.5e3, (54.4e3, 48e3)),
-    flow("p2p-q2-64", "50 pairs, QoS 2, 64 bytes", "p2p --qos 2", 331.5e3, 552.5e3, (20.9e3, 22e3)),
+    flow("p2p-q2-64", "50 pairs, QoS 2, 64 bytes", "p2p --qos 2", 331.5e3, 552.5e3, (20.9e3, 22e3), quick=False),
     flow("fanout-q0", "1 publisher to 500 subscribers, QoS 0", "fanout --subs 500", 1304e3, 1700e3, (104.4e3, 132e3)),
     flow("fanout-q1", "1 publisher to 500 subscribers, QoS 1", "fanout --subs 500 --qos 1 --window 4", 310.5e3, 621e3, (83.5e3, 94e3)),
     flow("fanin-q0", "500 publishers to 1 subscriber, QoS 0", "fanin --pubs 500", 1583e3, 2500e3, (97.1e3, 102e3)),
@@ -71,7 +71,7 @@ SCENARIOS = (
              (Metric("lat_p99_us", "p99", "ms", True, 0.5, 0.42, scale=1e-3), *(m for m in LATENCY if m.label != "p99"),
               Metric("msgs_per_cpu_s", "messages per broker CPU-second", "msg/s"), PEAK),
              panels=(("latency", "ms", ("lat_p50_us", "lat_p99_us", "lat_p999_us")), ("messages per broker CPU-second", "msg/s", ("msgs_per_cpu_s",)))),
-    Scenario("wild", "random topics against many filters, four in ten with wildcards", "wild --m 1000,10000,100000", wild_metrics(1000, 10000, 100000),
+    Scenario("wild", "random topics against many filters, four in ten with wildcards", "wild --m 1000,10000,100000", wild_metrics(1000, 10000, 100000), quick_args="wild --m 1000,100000",
              panels=(("CPU per publish, by subscriptions", "µs", tuple(f"m{m}_cpu_us_per_pub" for m in (1000, 10000, 100000))),
                      ("CPU per SUBSCRIBE filter", "µs", tuple(f"m{m}_subscribe_us_cpu" for m in (1000, 10000, 100000))))),
     Scenario("wild-1m", "the same with 1,000,000 subscriptions", "wild --m 1000000",
