@@ -224,7 +224,7 @@ def test_connack_is_first_though_the_store_answers_the_former_connection_late(co
     second.drop()
 
 
-@pytest.mark.parametrize("qos", [1, 2])
+@pytest.mark.parametrize("qos", [1, pytest.param(2, marks=pytest.mark.sealmqd_only("mosquitto delivers at PUBREL, which is not sent here"))])
 @pytest.mark.parametrize("ending", ["take-over", "drop", "reset"])
 def test_order_holds_over_reconnects_while_messages_flow(connect, broker, name, qos, ending):
     """A subscriber that leaves and returns all the time sees each message's first copy in the publisher's order [MQTT-4.6.0-6]."""
