@@ -23,11 +23,14 @@
 
 /* ---- the store ---- */
 
+#define RIG_UNREAD ERR_EXISTS /* a page never gives it */
+
 struct rig_store {
 	struct store store;           /* what the backend sees */
 	struct mail *first, *last;    /* submitted and not applied, oldest first */
 	struct mail *pages, *last_page; /* held back by hold_pages: a reader thread may be late */
 	bool hold, hold_pages;        /* hold: nothing is applied until rig_store_run */
+	bool read_early;              /* pages that are held back are read already, and only their answers are late */
 	enum store_verb fail_verb;    /* the next fail_count ops of this verb get fail_result, and do nothing */
 	enum err fail_result;
 	unsigned fail_count;
@@ -117,7 +120,15 @@ void store_stats(const struct store *s, struct store_stats *out)
 }
 void store_close(struct store *s) { store_memory.close(s); }
 
-static inline void rig_apply(struct store_op *op)
+static inline void rig_answer(struct store_op *op)
+{
+	if (op->reply)
+		mailbox_push(op->reply, &op->mail);
+	else
+		op->free_op(op);
+}
+
+static inline void rig_do(struct store_op *op)
 {
 	struct store *s = &rs.store;
 	if (rs.fail_count > 0 && op->verb == rs.fail_verb) {
@@ -131,10 +142,12 @@ static inline void rig_apply(struct store_op *op)
 	} else {
 		op->result = s->backend->apply(s, op);
 	}
-	if (op->reply)
-		mailbox_push(op->reply, &op->mail);
-	else
-		op->free_op(op);
+}
+
+static inline void rig_apply(struct store_op *op)
+{
+	rig_do(op);
+	rig_answer(op);
 }
 
 /* Applies and answers at most n ops. */
@@ -144,10 +157,14 @@ static inline unsigned rig_store_run(unsigned n)
 	unsigned done = 0;
 	while (done < n && (op = rig_take(&rs.first, &rs.last))) {
 		done++;
-		if (op->verb == STORE_PAGE && rs.hold_pages)
-			rig_append(&rs.pages, &rs.last_page, &op->mail);
-		else
+		if (op->verb != STORE_PAGE || !rs.hold_pages) {
 			rig_apply(op);
+			continue;
+		}
+		op->result = RIG_UNREAD;
+		if (rs.read_early)
+			rig_do(op);
+		rig_append(&rs.pages, &rs.last_page, &op->mail);
 	}
 	return done;
 }
@@ -155,8 +172,11 @@ static inline unsigned rig_store_run(unsigned n)
 static inline void rig_pages_run(void)
 {
 	struct store_op *op;
-	while ((op = rig_take(&rs.pages, &rs.last_page)))
-		rig_apply(op);
+	while ((op = rig_take(&rs.pages, &rs.last_page))) {
+		if (op->result == RIG_UNREAD)
+			rig_do(op);
+		rig_answer(op);
+	}
 }
 
 /* ---- the broker ---- */

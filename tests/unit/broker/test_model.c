@@ -83,12 +83,20 @@ static void publisher_reads(struct publisher *p)
 	ck_assert(!p->c.closed);
 }
 
+/* Else the former connection's CONNECT may be read after the next one's, and take over from it. */
+static void noticed(void)
+{
+	ev_run(rig.l->ev, EVRUN_NOWAIT);
+	ev_run(rig.l->ev, EVRUN_NOWAIT);
+}
+
 static void publisher_comes_or_goes(struct publisher *p)
 {
 	if (p->dialled) {
 		publisher_reads(p);
 		close(p->c.fd);
 		p->dialled = p->up = false;
+		noticed();
 		return;
 	}
 	dial(&p->c);
@@ -165,6 +173,7 @@ static void subscriber_comes_or_goes(void)
 		n_owed = 0;
 		close(sub.fd);
 		sub_dialled = false;
+		noticed();
 		return;
 	}
 	dial(&sub);
@@ -197,6 +206,7 @@ static void step(void)
 		break;
 	case 4: case 5:
 		rig_pages_run();
+		rs.read_early = below(2);
 		break;
 	default:
 		switch (below(4)) {

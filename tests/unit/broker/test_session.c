@@ -373,6 +373,29 @@ START_TEST(a_page_of_the_former_connection_is_ignored)
 }
 END_TEST
 
+/* A reader thread's page may be older than the copies that were ignored while it was on its way. */
+START_TEST(what_was_ignored_after_the_page_was_read_comes_with_the_next)
+{
+	begin("", false, 1);
+	hang_up(&sub);
+	publish1('a');
+	rs.hold_pages = rs.read_early = true;
+	connect_as(&sub, 's', false, true);
+	publish1('b');
+	publish1('c');
+	expect_nothing(&sub);
+	rs.hold_pages = false;
+	rig_pages_run();
+	turn();
+	publish1('d');
+	for (char p = 'a'; p <= 'd'; p++)
+		ack(&sub, MQTT_PUBACK, expect_publish(&sub, 2, p));
+	expect_nothing(&sub);
+	ck_assert(!session_of('s')->cursor);
+	end();
+}
+END_TEST
+
 START_TEST(over_its_share_of_memory_a_session_reads_from_the_store)
 {
 	begin("max_inflight_messages 2", false, 1);
@@ -439,5 +462,6 @@ SUITE_MAIN("broker/session", qos1_ends_with_puback, qos2_ends_with_pubcomp, an_a
 	what_was_sent_comes_again_with_dup_under_its_identifier, a_released_qos2_message_is_not_sent_again_its_pubrel_is,
 	a_qos2_message_leaves_after_the_store_has_its_identifier, pubrel_leaves_after_the_store_knows, nothing_is_sent_before_connack,
 	an_entry_that_the_store_has_dropped_ends_all_the_same, a_store_that_fails_ends_the_connection, pubrels_keep_the_order_of_pubrecs,
-	after_a_restart_no_identifier_is_given_twice, a_page_of_the_former_connection_is_ignored, over_its_share_of_memory_a_session_reads_from_the_store,
+	after_a_restart_no_identifier_is_given_twice, a_page_of_the_former_connection_is_ignored,
+	what_was_ignored_after_the_page_was_read_comes_with_the_next, over_its_share_of_memory_a_session_reads_from_the_store,
 	a_backlog_of_large_messages_is_read_by_bytes)
