@@ -8,6 +8,7 @@
 #include "broker/conn.h"
 #include "broker/listener.h"
 #include "broker/loop.h"
+#include "broker/procfile.h"
 #include "broker/sessions.h"
 #include "broker/sys.h"
 #include "broker/vault.h"
@@ -31,13 +32,9 @@ unsigned broker_loop_of(const struct broker *b, const void *client_id, size_t le
 /* CPUs that the control group's quota pays for, rounded up; 0: no quota. */
 static unsigned cgroup_cpus(void)
 {
-    unsigned long quota = 0, period = 0;
-    FILE *f = fopen("/sys/fs/cgroup/cpu.max", "re");
-    if (!f)
+    unsigned long quota, period;
+    if (!procfile_two_numbers("/sys/fs/cgroup/cpu.max", &quota, &period)) /* "max" */
         return 0;
-    if (fscanf(f, "%lu %lu", &quota, &period) != 2)
-        quota = period = 0; /* "max" */
-    fclose(f);
     return period > 0 ? (unsigned)((quota + period - 1) / period) : 0;
 }
 
@@ -142,13 +139,14 @@ static enum err open_store(struct broker *b, char *error, size_t error_len)
 
 struct numbered { /* by the store's number, while restoring */
     UT_hash_handle hh;
+    struct numbered *next; /* of all */
     store_session number;
     struct session *session;
 };
 
 struct restoring {
     struct broker *b;
-    struct numbered *by_number;
+    struct numbered *by_number, *all;
 };
 
 static struct session *restored_session(const struct restoring *r, store_session number)
@@ -166,10 +164,9 @@ static enum err remember(struct restoring *r, store_session number, struct sessi
     n->number = number;
     n->session = s;
     HASH_ADD(hh, r->by_number, number, sizeof number, n);
-    if (n->hh.tbl)
-        return ERR_OK;
-    free(n);
-    return ERR_NOMEM;
+    n->next = r->all;
+    r->all = n;
+    return n->hh.tbl ? ERR_OK : ERR_NOMEM;
 }
 
 static enum err restore_session(void *arg, store_session number, const char *client_id, size_t client_id_len, const char *cn,
@@ -227,10 +224,9 @@ static enum err restore(struct broker *b)
                                                restore_will};
     struct restoring r = {.b = b};
     enum err e = store_load(b->store, &loader, &r);
-    struct numbered *n, *next;
-    HASH_ITER(hh, r.by_number, n, next)
-    {
-        HASH_DELETE(hh, r.by_number, n);
+    HASH_CLEAR(hh, r.by_number);
+    for (struct numbered *n = r.all, *next; n; n = next) {
+        next = n->next;
         free(n);
     }
     return e;

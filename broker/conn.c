@@ -563,7 +563,7 @@ static enum err keep_input(struct conn *c, const uint8_t *buf, size_t len)
     if (c->in && buf >= c->in && buf < c->in + c->in_cap) {
         memmove(c->in, buf, len);
     } else {
-        if (len > c->in_cap) {
+        if (!c->in || len > c->in_cap) {
             uint8_t *p = pool_alloc(len);
             if (!p)
                 return ERR_NOMEM;

@@ -112,7 +112,7 @@ void conn_move(struct conn *c, unsigned to);
 /* "CN 'x' client 'y' 127.0.0.1:1234" for log lines, in a per-thread buffer. */
 const char *conn_name(const struct conn *c);
 
-/* List helpers for loop.h's struct conn_list. */
+/* List helpers for loop.h's struct conn_list. POP takes the first of a list that is not empty. */
 #define CONN_LIST_PUSH(list, c, link)                                                                                  \
     do {                                                                                                               \
         (c)->link = NULL;                                                                                              \
@@ -125,7 +125,8 @@ const char *conn_name(const struct conn *c);
 #define CONN_LIST_POP(list, c, link)                                                                                   \
     do {                                                                                                               \
         (c) = (list)->first;                                                                                           \
-        if ((c) && !((list)->first = (c)->link))                                                                       \
+        (list)->first = (c)->link;                                                                                     \
+        if (!(list)->first)                                                                                            \
             (list)->last = NULL;                                                                                       \
     } while (0)
 

@@ -282,7 +282,7 @@ static int find_epoll_fd(const struct broker *b, unsigned index)
         ssize_t n = readlinkat(dirfd(d), e->d_name, target, sizeof target - 1);
         if (n < 0 || (target[n] = '\0', strcmp(target, "anon_inode:[eventpoll]") != 0))
             continue;
-        found = atoi(e->d_name);
+        found = (int)strtol(e->d_name, NULL, 10);
         for (unsigned i = 0; i < index; i++)
             if (b->loops[i]->epoll_fd == found)
                 found = -1;

@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "broker/procfile.h"
 #include "broker/publish.h"
 
 #include <inttypes.h>
@@ -141,13 +142,9 @@ static void publish_loads(struct sys *y, const struct totals *now)
 /* Resident memory in bytes. */
 static uint64_t resident(void)
 {
-    unsigned long pages = 0, rss = 0;
-    FILE *f = fopen("/proc/self/statm", "re");
-    if (!f)
+    unsigned long pages, rss;
+    if (!procfile_two_numbers("/proc/self/statm", &pages, &rss))
         return 0;
-    if (fscanf(f, "%lu %lu", &pages, &rss) != 2)
-        rss = 0;
-    fclose(f);
     return (uint64_t)rss * (uint64_t)sysconf(_SC_PAGESIZE);
 }
 
