@@ -52,34 +52,37 @@ static void usage(FILE *out)
 static int parse(int argc, char **argv, struct arguments *a, int *status)
 {
     *status = 0;
-    for (int i = 1; i < argc; i++) {
-        const char *value = i + 1 < argc ? argv[i + 1] : NULL;
-        if (strcmp(argv[i], "-h") == 0 || strcmp(argv[i], "--help") == 0) {
+    for (int i = 1; i < argc && argv[i]; i++) {
+        const char *option = argv[i], *value = i + 1 < argc ? argv[i + 1] : NULL;
+        if (strcmp(option, "-h") == 0 || strcmp(option, "--help") == 0) {
             usage(stdout);
             return 1;
         }
-        if (strcmp(argv[i], "--version") == 0) {
+        if (strcmp(option, "--version") == 0) {
             puts(VERSION_TEXT);
             return 1;
         }
-        if (strcmp(argv[i], "--check-config") == 0) {
+        if (strcmp(option, "--check-config") == 0) {
             a->check = true;
-        } else if (strcmp(argv[i], "--check-store") == 0) {
+        } else if (strcmp(option, "--check-store") == 0) {
             a->check_store = true;
-        } else if (strcmp(argv[i], "--rotate-master-key") == 0) {
+        } else if (strcmp(option, "--rotate-master-key") == 0) {
             a->rotate_key = true;
-        } else if (strcmp(argv[i], "--backup") == 0 && value) {
-            a->backup = argv[++i];
-        } else if (strcmp(argv[i], "--explain-acl") == 0 && argc - i > 3) {
+        } else if (strcmp(option, "--backup") == 0 && value) {
+            a->backup = value;
+            i++;
+        } else if (strcmp(option, "--explain-acl") == 0 && argc - i > 3) {
             for (int k = 0; k < 3; k++)
                 a->explain[k] = argv[++i];
-        } else if (strcmp(argv[i], "-v") == 0) {
+        } else if (strcmp(option, "-v") == 0) {
             a->verbose = true;
-        } else if (strcmp(argv[i], "-c") == 0 && value) {
-            a->config = argv[++i];
-        } else if (strcmp(argv[i], "-p") == 0 && value) {
+        } else if (strcmp(option, "-c") == 0 && value) {
+            a->config = value;
+            i++;
+        } else if (strcmp(option, "-p") == 0 && value) {
             char *end;
-            long port = strtol(argv[++i], &end, 10);
+            long port = strtol(value, &end, 10);
+            i++;
             if (*end || port < 1 || port > 65535) {
                 fprintf(stderr, "sealmqd: -p %s: expected a port, 1 to 65535\n", value);
                 *status = 2;
@@ -87,7 +90,7 @@ static int parse(int argc, char **argv, struct arguments *a, int *status)
             }
             a->port = (int)port;
         } else {
-            fprintf(stderr, "sealmqd: %s: unknown or incomplete option\n", argv[i]);
+            fprintf(stderr, "sealmqd: %s: unknown or incomplete option\n", option);
             usage(stderr);
             *status = 2;
             return 1;

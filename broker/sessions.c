@@ -209,15 +209,13 @@ static void release_ring(struct entry_ring *r)
     ring_free(r);
 }
 
-static void release(struct session *s, void *arg)
+static void release(struct sessions *t, struct session *s)
 {
-    struct sessions *t = arg;
     trie_clear(t->loop->broker->trie, t->loop->broker->epoch_id, &s->subs);
     release_ring(&s->inflight);
     release_ring(&s->queue);
     pidset_clear(&s->received);
     pidset_clear(&s->sent_ids);
-    HASH_DELETE(hh, t->by_id, s);
     free_session(s);
 }
 
@@ -225,7 +223,10 @@ void sessions_free(struct sessions *t)
 {
     if (!t)
         return;
-    sessions_each(t, release, t);
+    HASH_CLEAR(hh, t->by_id);
+    for (uint32_t i = 0; i < t->n_slots; i++)
+        if (t->slots[i].session)
+            release(t, t->slots[i].session);
     free(t->slots);
     free(t);
 }

@@ -75,8 +75,9 @@ def test_qos2_is_exactly_once_over_a_crash_in_every_step(start_broker, name):
     sub.ping()
     again(broker)
     sub = broker.client(name, clean=False)
-    sub.ping()
-    assert not sub.inbox
+    sub.ping()  # PUBREL may come again, if the crash was faster than PUBCOMP's commit: nobody promised that one
+    assert not [m for m in sub.inbox if m.type == p.PUBLISH]
+    sub.disconnect()
 
     pub = broker.client(name + "q", clean=False)
     pub.send(p.publish(name, b"two", 2, pid=7))
