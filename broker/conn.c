@@ -154,7 +154,7 @@ static void detach_session(struct conn *c)
         return;
     }
     session_suspend(s);
-    sessions_age(s, c->loop->wall_ms);
+    sessions_leave(s);
 }
 
 /* A will is judged when it would be published, by the rules of then. $SYS/health goes under its sender's name. */

@@ -139,23 +139,23 @@ struct session *sessions_add(struct sessions *t, const void *client_id, size_t l
     return s;
 }
 
-struct end_op {
+struct session_op {
     struct store_op op;
 };
 
-static void free_end_op(struct store_op *op)
+static void free_session_op(struct store_op *op)
 {
     pool_free(op);
 }
 
 static void forget_in_store(struct session *s)
 {
-    struct end_op *e = pool_alloc(sizeof *e);
+    struct session_op *e = pool_alloc(sizeof *e);
     if (!e) {
         log_error("client '%.*s': out of memory: its session stays in the store", s->client_id_len, s->client_id);
         return;
     }
-    *e = (struct end_op){.op.verb = STORE_SESSION_END, .op.free_op = free_end_op};
+    *e = (struct session_op){.op.verb = STORE_SESSION_END, .op.free_op = free_session_op};
     e->op.u.session.number = session_number(s);
     store_submit(s->loop->broker->store, &e->op);
 }
@@ -179,6 +179,20 @@ void sessions_end(struct session *s, const char *why)
     give_slot(t, sub_handle_slot(s->subs.handle));
     STATS_SUB(l, sessions, 1);
     free_session(s);
+}
+
+void sessions_leave(struct session *s)
+{
+    struct loop *l = s->loop;
+    struct session_op *o = pool_alloc(sizeof *o);
+    sessions_age(s, l->wall_ms);
+    if (!o)
+        return; /* a restart lets it live a little longer */
+    *o = (struct session_op){.op.verb = STORE_SESSION_STATE, .op.free_op = free_session_op};
+    o->op.u.session.number = session_number(s);
+    o->op.u.session.expiry_s = s->expiry_s;
+    o->op.u.session.time_ms = l->wall_ms;
+    store_submit(l->broker->store, &o->op);
 }
 
 void sessions_age(struct session *s, uint64_t away_ms)

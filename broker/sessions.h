@@ -21,6 +21,9 @@ struct session *sessions_add(struct sessions *t, const void *client_id, size_t l
 /* Ends s: subscriptions, queues, the store's state of it. It has no connection any more. */
 void sessions_end(struct session *s, const char *why);
 
+/* A persistent session's connection has ended: it starts to age, here and in the store. */
+void sessions_leave(struct session *s);
+
 /* A persistent session without connection starts to age (max_age_s from its end of connection; 0: never). */
 void sessions_age(struct session *s, uint64_t away_ms);
 

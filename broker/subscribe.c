@@ -12,6 +12,8 @@
 
 /* ---- retained messages for a new subscription ---- */
 
+#define RETAINED_QUEUE_MAX (1U << 20) /* entries: a session that has so many gets no more before it takes some */
+
 struct found {
     uint64_t order;
     struct msg *msg; /* one reference */
@@ -52,6 +54,10 @@ static void send_retained(struct session *s, const uint8_t *filter, size_t len, 
     struct finding f = {0};
     if (!s->conn || !topic_share_parse(filter, len, &share) || share.group)
         return;
+    if (s->queue.count >= RETAINED_QUEUE_MAX) {
+        conn_fail(s->conn, "it subscribes again and again, and takes none of the retained messages");
+        return;
+    }
     retained_match(s->loop->broker->retained, filter, len, keep_found, &f);
     if (f.n > 1)
         qsort(f.list, f.n, sizeof *f.list, oldest_first);

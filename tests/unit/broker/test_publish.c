@@ -316,6 +316,26 @@ START_TEST(who_does_not_read_his_answers_is_not_read)
 }
 END_TEST
 
+START_TEST(who_subscribes_again_and_takes_nothing_is_ended)
+{
+	static uint8_t again[500 * 8];
+	begin(true, 1, true);
+	for (char topic = 'A'; topic <= 'Z'; topic++)
+		send_publish(&pub, 3, topic, 1, 'r');
+	for (size_t i = 0; i < 500; i++)
+		memcpy(again + 8 * i, "\x82\x06\x00\x01\x00\x01#\x01", 8);
+	unsigned rounds = 0;
+	while (session_of('s') && ++rounds < 200) { /* 26 messages for 8 bytes */
+		sub.len = 0; /* he reads, but acknowledges nothing */
+		fill_input(&sub);
+		(void)!send(sub.fd, again, sizeof again, MSG_NOSIGNAL);
+		turn();
+	}
+	ck_assert_ptr_null(session_of('s'));
+	end();
+}
+END_TEST
+
 static void send_large(struct client *c, uint8_t flags, unsigned packets, size_t payload)
 {
 	static uint8_t p[1U << 19];
@@ -353,6 +373,26 @@ START_TEST(a_publisher_waits_while_the_store_owes_it_much)
 }
 END_TEST
 
+static unsigned told_away;
+static void watch_away(const struct store_op *op)
+{
+	if (op->verb == STORE_SESSION_STATE && !op->u.session.connected && op->u.session.time_ms == rig.l->wall_ms)
+		told_away++;
+}
+
+/* Else each restart of the broker would begin the time to its expiry anew. */
+START_TEST(the_store_is_told_since_when_a_session_is_away)
+{
+	begin(false, 1, true);
+	rs.watch = watch_away;
+	hang_up(&sub);
+	ck_assert_uint_eq(told_away, 1);
+	hang_up(&pub);
+	ck_assert_uint_eq(told_away, 1);
+	rig_end();
+}
+END_TEST
+
 SUITE_MAIN("broker/publish", a_puback_waits_for_its_own_commit, answers_keep_the_order_of_their_questions,
 	a_message_that_the_store_refuses_ends_its_publisher_unacknowledged,
 	a_qos2_message_that_the_store_refused_is_new_when_it_is_repeated, a_repetition_shares_the_fate_of_the_first,
@@ -360,4 +400,5 @@ SUITE_MAIN("broker/publish", a_puback_waits_for_its_own_commit, answers_keep_the
 	a_session_whose_client_left_before_the_store_failed_is_not_there, a_connection_taken_over_before_connack_leaves_no_will,
 	a_message_handed_on_is_not_retained_again, a_session_is_one_receiver_however_it_subscribed,
 	a_subscription_refused_in_3_1_gets_nothing, who_does_not_read_his_answers_is_not_read,
-	a_publisher_waits_while_the_store_owes_it_much)
+	who_subscribes_again_and_takes_nothing_is_ended, a_publisher_waits_while_the_store_owes_it_much,
+	the_store_is_told_since_when_a_session_is_away)
