@@ -144,7 +144,7 @@ static void after_block(struct ev_loop *ev) EV_NOEXCEPT
     atomic_store_explicit(&l->asleep, false, memory_order_relaxed);
     epoch_online(l->broker->epoch, l->epoch_id);
     read_clocks(l);
-    l->routed = 0;
+    l->routed = l->routed_qos0 = 0;
     STATS_ADD(l, turns, 1);
 }
 
@@ -218,8 +218,8 @@ static void step_dead(struct loop *l)
 static void pause_when_busy(struct loop *l)
 {
     unsigned us = l->conf->busy_delay_us;
-    if (l->routed < BUSY_DELIVERIES || us == 0)
-        return;
+    if (l->routed_qos0 < BUSY_DELIVERIES || us == 0)
+        return; /* QoS 1 and 2 are bound by windows: waiting gathers nothing, it only delays their acknowledgements */
     STATS_ADD(l, busy_delays, 1);
     struct timespec t = {.tv_nsec = (long)us * 1000};
     nanosleep(&t, NULL);

@@ -79,6 +79,7 @@ struct loop {
 
     uint8_t *read_buf, *plain_buf, *encode_buf, *cipher_buf;
     unsigned routed;                   /* deliveries of this turn */
+    unsigned routed_qos0;              /* of these, the ones that wait for no acknowledgement */
     struct {                           /* after a reload: where judging again has come to (broker/recheck.h) */
         bool active;
         uint32_t slot;                 /* of sessions */

@@ -29,6 +29,7 @@ static void deliver(struct loop *l, struct msg *m, const struct target *t, struc
     e.retain = (t->options & SUB_RETAIN_AS_PUBLISHED) && (m->flags & MSG_RETAIN);
     e.record = e.qos > 0 && s->persistent ? record : 0;
     l->routed++;
+    l->routed_qos0 += m->qos == 0;
     session_push(s, &e, true);
 }
 
@@ -79,6 +80,7 @@ static void send_range(struct loop *l, unsigned loop, struct msg *m, struct matc
     r->to = to;
     r->phase = phase;
     l->routed++;
+    l->routed_qos0 += m->qos == 0;
     loop_send(l, loop, &r->mail, msg_size(m));
 }
 
@@ -128,5 +130,6 @@ void route_one(struct loop *l, struct msg *m, const struct target *t, struct sha
     }
     *o = (struct one_mail){.mail.run = on_one_mail, .msg = msg_ref(m), .group = share_ref(g), .target = *t, .record = record};
     l->routed++;
+    l->routed_qos0 += m->qos == 0;
     loop_send(l, loop, &o->mail, msg_size(m));
 }
