@@ -87,7 +87,7 @@ enum err store_number_take(struct store *s, store_session number)
 	(void)s, (void)number;
 	return ERR_OK;
 }
-void store_note_over_quota(struct store *s, store_session number) { s->options.session_over_quota(s->options.arg, number); }
+void store_note_over_quota(struct store *s, store_session session) { s->options.session_over_quota(s->options.arg, session); }
 
 struct store *store_open(const struct store_options *o, char *error, size_t error_len)
 {
@@ -268,7 +268,7 @@ static inline void send_bytes(struct client *c, const void *bytes, size_t len)
 }
 
 /* Bytes as a string literal, which may hold NULs. */
-#define SEND(c, text) send_bytes((c), text, sizeof text - 1)
+#define SEND(c, text) send_bytes((c), (text), sizeof(text) - 1)
 
 static inline void hang_up(struct client *c)
 {
@@ -308,7 +308,7 @@ static inline bool next_packet(struct client *c, struct packet *p)
 }
 
 /* The next packet is exactly these bytes. */
-#define EXPECT(c, text) expect_bytes((c), text, sizeof text - 1)
+#define EXPECT(c, text) expect_bytes((c), (text), sizeof(text) - 1)
 static inline void expect_bytes(struct client *c, const char *bytes, size_t len)
 {
 	fill_input(c);
