@@ -71,7 +71,8 @@ static bool is_fixed_value(const struct conf_key *key, struct text_line value)
 /* A second value in the same place is a mistake that nobody would see; mosquitto refuses it for texts. */
 static bool is_repeated(struct parser *p, const struct conf_key *key)
 {
-	bool many = key->type == KEY_LISTENER_LINE || key->type == KEY_INCLUDE_DIR || key->type == KEY_LOG_DEST || key->type == KEY_LOG_TYPE;
+	bool many = key->type == KEY_LISTENER_LINE || key->type == KEY_INCLUDE_DIR || key->type == KEY_LOG_DEST || key->type == KEY_LOG_TYPE ||
+	    key->type == KEY_HISTORY;
 	bool listener = key->scope == KEY_LISTENER || (key->type == KEY_MAX_CONNECTIONS && p->c->n_listeners);
 	unsigned *seen = &(listener ? p->seen_listener : p->seen_global)[key - conf_keys];
 	unsigned before = *seen;
@@ -371,5 +372,6 @@ void conf_free(struct conf *c)
 	free(c->pid_file);
 	free(c->log_file);
 	free(c->acl_file);
+	history_policy_unref(c->history);
 	free(c);
 }

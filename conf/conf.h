@@ -5,6 +5,7 @@
 
 #include "base/err.h"
 #include "base/log.h"
+#include "topics/history_policy.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -67,6 +68,7 @@ struct conf {
 	uint64_t store_max_size;              /* bytes */
 	enum conf_durability durability;
 	uint32_t sync_interval_ms;            /* durability relaxed */
+	struct history_policy *history;       /* NULL: no topic keeps its past */
 
 	/* process */
 	char *user;                           /* NULL: stay; default for root: "sealmq" if it exists, else "nobody" is NOT assumed: a warning */

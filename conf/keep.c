@@ -129,6 +129,10 @@ enum err conf_keep(struct conf *next, const struct conf *running, FILE *warnings
 	KEEP("max_queued_bytes", max_queued_bytes);
 	KEEP("queue_full", queue_full);
 #undef KEEP
+	if (!history_policy_equal(next->history, running->history))
+		needs_restart(&k, 0, "history: another rule");
+	history_policy_unref(next->history);
+	next->history = history_policy_ref(running->history);
 	keep_text(&k, "store_dir", &next->store_dir, running->store_dir);
 	keep_text(&k, "master_key_file", &next->master_key_file, running->master_key_file);
 	keep_text(&k, "user", &next->user, running->user);

@@ -3,6 +3,7 @@
 #include "conf/keys.h"
 
 #include "conf/conf.h"
+#include "topics/history_policy.h"
 #include "topics/topic.h"
 
 #include <string.h>
@@ -121,6 +122,12 @@ const struct conf_key conf_keys[] = {
 	{ "durability", G(durability), ONE_OF(KEY_WORD, "strict", "relaxed", "off") },
 	{ "sync_interval_ms", G(sync_interval_ms), RANGE(KEY_NUMBER, 1, 3600000) },
 	{ "master_key_file", G(master_key_file), FILE_PATH },
+	{ "history", .type = KEY_HISTORY, .filter = true, .max = UINT64_MAX, .offset = offsetof(struct history_limits, count),
+		.expect = "a number of messages (0: keep none), then a topic filter" },
+	{ "history_age", .type = KEY_HISTORY, .filter = true, .min = 1, .max = 100000 * DAY_S, .offset = offsetof(struct history_limits, age_s),
+		.expect = "seconds, as a number with perhaps s, m, h, d, w or y behind it, then a topic filter" },
+	{ "history_bytes", .type = KEY_HISTORY, .filter = true, .min = 1, .max = 1024 * TIB, .offset = offsetof(struct history_limits, bytes),
+		.expect = "a size as a number with perhaps K, M, G or T behind it, then a topic filter" },
 	HARMLESS("persistence_file", "the store's files have fixed names in store_dir"),
 	HARMLESS("autosave_interval", always_saved),
 	HARMLESS("autosave_on_changes", always_saved),

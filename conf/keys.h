@@ -33,7 +33,7 @@ enum key_type {
 	KEY_WORD_BOOL,/* bool: the index in words */
 	/* what needs code of its own */
 	KEY_LISTENER_LINE, KEY_PORT, KEY_BIND_ADDRESS, KEY_SOCKET_DOMAIN, KEY_MAX_CONNECTIONS, KEY_INCLUDE_DIR, KEY_LOG_DEST, KEY_LOG_TYPE,
-	KEY_PERSISTENCE,
+	KEY_PERSISTENCE, KEY_HISTORY,
 };
 
 struct conf_key {

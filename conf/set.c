@@ -2,6 +2,7 @@
 /* Values into members: what the table in keys.c describes, and the keys that need code of their own. */
 #include "conf/conf_int.h"
 #include "conf/value.h"
+#include "topics/topic.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -96,6 +97,7 @@ static void expectation(const struct conf_key *key, char *out, size_t size)
 	case KEY_INCLUDE_DIR:
 	case KEY_LOG_DEST:
 	case KEY_LOG_TYPE:
+	case KEY_HISTORY:
 		break;
 	}
 	(void)snprintf(out, size, "%s", key->expect);
@@ -184,6 +186,7 @@ static bool put_value(struct parser *p, void *base, const struct conf_key *key, 
 	case KEY_INCLUDE_DIR:
 	case KEY_LOG_DEST:
 	case KEY_LOG_TYPE:
+	case KEY_HISTORY:
 		return false;
 	}
 	if (!ok)
@@ -334,6 +337,47 @@ static bool set_include_dir(struct parser *p, struct text_line value)
 	return true;
 }
 
+/* '+' and '#' are whole levels, '#' the last; '$share' and '$HISTORY' have no past of their own. */
+static bool is_history_filter(const char *f, size_t len)
+{
+	const uint8_t *b = (const uint8_t *)f;
+	struct topic_share share;
+	if (len == 0 || len > 65535 || !topic_share_parse(b, len, &share) || share.group || history_is_spec(b, len))
+		return false;
+	for (size_t i = 0; i < len; i++) {
+		bool wild = f[i] == '+' || f[i] == '#';
+		if (wild && ((i > 0 && f[i - 1] != '/') || (i + 1 < len && (f[i] == '#' || f[i + 1] != '/'))))
+			return false;
+	}
+	return true;
+}
+
+/* "<amount> <filter>": one limit of the filter's rule. */
+static bool set_history(struct parser *p, const struct conf_key *key, struct text_line value)
+{
+	struct text_line filter = value, word = text_word(&filter);
+	size_t count = offsetof(struct history_limits, count), age = offsetof(struct history_limits, age_s);
+	uint64_t n;
+	bool ok = key->offset == count ? value_number(word.p, word.len, key->min, key->max, &n)
+	    : key->offset == age       ? value_seconds(word.p, word.len, key->min, key->max, &n)
+	                               : value_size(word.p, word.len, key->min, key->max, &n);
+	if (!ok || !is_history_filter(filter.p, filter.len))
+		return false;
+	if (topic_levels((const uint8_t *)filter.p, filter.len) > TOPIC_LEVELS_MAX)
+		return false;
+	if (!p->c->history)
+		p->c->history = history_policy_new();
+	struct history_limits *l = p->c->history ? history_policy_rule(p->c->history, (const uint8_t *)filter.p, filter.len) : NULL;
+	if (!l) {
+		p->no_memory = true;
+		return true;
+	}
+	put(l, key, &n, sizeof n);
+	if (key->offset == count)
+		l->off = n == 0;
+	return true;
+}
+
 /* False: the value is not valid. */
 static bool set_key(struct parser *p, const struct conf_key *key, struct text_line value)
 {
@@ -369,6 +413,8 @@ static bool set_key(struct parser *p, const struct conf_key *key, struct text_li
 		return set_log_dest(p, value);
 	case KEY_LOG_TYPE:
 		return set_log_type(p, value);
+	case KEY_HISTORY:
+		return set_history(p, key, value);
 	}
 	return false;
 }

@@ -474,6 +474,39 @@ START_TEST(repeated_keys_are_noticed)
 }
 END_TEST
 
+static void kept(const char *topic, uint64_t count, uint64_t age_s, uint64_t bytes)
+{
+	const struct history_limits *l = history_policy_find(conf->history, (const uint8_t *)topic, strlen(topic));
+	ck_assert_ptr_nonnull(l);
+	ck_assert_uint_eq(l->count, count);
+	ck_assert_uint_eq(l->age_s, age_s);
+	ck_assert_uint_eq(l->bytes, bytes);
+}
+
+START_TEST(history_lines_of_one_filter_are_one_rule)
+{
+	good(TLS "history 100 a/#\nhistory_age 7d a/#\nhistory_bytes 1M a/#\nhistory_age 90 a/+/with space\nhistory 0 a/off\n");
+	kept("a/x", 100, 7 * 86400, 1 << 20);
+	kept("a/b/with space", 0, 90, 0);
+	ck_assert_ptr_null(history_policy_find(conf->history, (const uint8_t *)"a/off", 5));
+	ck_assert_ptr_null(history_policy_find(conf->history, (const uint8_t *)"b", 1));
+	good(TLS);
+	ck_assert_ptr_null(conf->history);
+}
+END_TEST
+
+START_TEST(history_lines_without_sense_are_refused)
+{
+	static const char *const values[] = { "history", "history 1", "history x a", "history -1 a", "history 1 a#", "history 1 #/a", "history 1 a+/b",
+		"history 1 $share/g/a", "history 1 $HISTORY/all/a", "history_age 0 a", "history_age 1q a", "history_bytes 0 a", "history_bytes 1X a" };
+	for (size_t i = 0; i < sizeof values / sizeof values[0]; i++) {
+		char line[100];
+		(void)snprintf(line, sizeof line, "%s\n", values[i]);
+		bad_with(line, strchr(values[i], ' ') ? "is not valid; expected " : "has no value; expected ");
+	}
+}
+END_TEST
+
 START_TEST(log_keys_add_up)
 {
 	good("log_type error\nlog_type debug\nlog_dest syslog\nlog_dest file /l\n");
@@ -593,6 +626,8 @@ int main(void)
 	tcase_add_test(t, no_file_gives_the_documented_defaults);
 	tcase_add_test(t, mosquitto_style_file_loads_unchanged);
 	tcase_add_test(t, sample_file_loads_without_a_warning);
+	tcase_add_test(t, history_lines_of_one_filter_are_one_rule);
+	tcase_add_test(t, history_lines_without_sense_are_refused);
 	tcase_add_test(t, comments_end_values);
 	tcase_add_test(t, values_keep_their_inner_spaces);
 	tcase_add_test(t, a_line_without_an_end_counts);
