@@ -2,6 +2,7 @@
 /* The in-memory backend: everything that the disk backend keeps, gone with the process. All of it belongs to the writer thread. */
 #include "store/store_int.h"
 
+#include "base/clock.h"
 #include "base/pool.h"
 #include "base/siphash.h"
 
@@ -58,8 +59,16 @@ struct keyed_msg {                   /* a retained message, by topic; a will, by
 	struct msg *msg;
 };
 
+struct past {                        /* what one topic keeps, by topic */
+	struct map_node node;
+	struct queue queue;
+	size_t len;
+	uint8_t topic[];
+};
+
 struct memory {
-	struct map sessions, retained, wills;
+	struct map sessions, retained, wills, pasts;
+	struct queue history;        /* what all topics keep, in order of record id */
 };
 
 static struct memory *mem(const struct store *s)
@@ -377,6 +386,77 @@ static enum err qos2_done(struct store *s, const struct store_op *op)
 	return ERR_OK;
 }
 
+/* ---- history */
+
+static struct past *past_find(const struct store *s, const uint8_t *topic, size_t len)
+{
+	for (struct map_node *n = map_first(&mem(s)->pasts, siphash13(&siphash_process_key, topic, len)); n; n = map_next(n)) {
+		struct past *past = MAP_OF(n, struct past, node);
+		if (past->len == len && memcmp(past->topic, topic, len) == 0)
+			return past;
+	}
+	return NULL;
+}
+
+static bool history_limits(const struct store *s, const uint8_t *topic, size_t len, struct store_history_limits *out)
+{
+	*out = (struct store_history_limits){ 0 };
+	return !s->options.history_limits || s->options.history_limits(s->options.arg, topic, len, out);
+}
+
+static bool too_old(const struct msg *m, const struct store_history_limits *limits, uint64_t now_ms)
+{
+	return limits->age_s && m->time_ms / 1000 + limits->age_s < now_ms / 1000;
+}
+
+static struct entry *queue_first(const struct queue *q) { return q->n > 0 ? &q->entries[q->start] : NULL; }
+
+/* Drops what is beyond the topic's limits. */
+static void past_trim(struct store *s, struct past *past)
+{
+	struct queue *q = &past->queue, *all = &mem(s)->history;
+	struct store_history_limits limits;
+	bool wanted = history_limits(s, past->topic, past->len, &limits);
+	uint64_t now_ms = clock_wall_ms();
+	for (struct entry *e; (e = queue_first(q));) {
+		if (wanted && !(limits.count && q->n > limits.count) && !(limits.bytes && q->bytes > limits.bytes) && !too_old(e->msg, &limits, now_ms))
+			break;
+		queue_remove(all, queue_find(all, e->record));
+		queue_remove(q, e);
+	}
+	queue_trim(q);
+}
+
+/* The topic's past with room for one more message, there and in what all topics keep. */
+static enum err past_prepare(struct store *s, const struct msg *m, struct past **out)
+{
+	struct store_history_limits limits;
+	*out = NULL;
+	if (!history_limits(s, msg_topic(m), m->topic_len, &limits))
+		return ERR_OK;
+	struct past *past = past_find(s, msg_topic(m), m->topic_len);
+	if (!past) {
+		past = calloc(1, sizeof *past + m->topic_len);
+		if (!past)
+			return ERR_NOMEM;
+		past->len = m->topic_len;
+		memcpy(past->topic, msg_topic(m), past->len);
+		map_insert(&mem(s)->pasts, &past->node, topic_hash(m));
+	}
+	enum err rc = queue_reserve(&past->queue);
+	*out = past;
+	return rc == ERR_OK ? queue_reserve(&mem(s)->history) : rc;
+}
+
+static void past_append(struct store *s, struct past *past, struct msg *m)
+{
+	struct entry e = { .record = s->last_record, .msg = msg_ref(m), .qos = m->qos & 3u };
+	queue_append(&past->queue, &e);
+	e.msg = msg_ref(m);
+	queue_append(&mem(s)->history, &e);
+	past_trim(s, past);
+}
+
 /* ---- publishing */
 
 static bool over_quota(const struct store *s, const struct queue *q, size_t size)
@@ -452,7 +532,10 @@ static enum err publish(struct store *s, struct store_op *op)
 	struct session *publisher = op->u.publish.packet_id && op->u.publish.publisher ? session_find(s, op->u.publish.publisher) : NULL;
 	struct keyed_msg *kept = op->u.publish.retained ? retained_find(s, m) : NULL, *fresh = NULL;
 	struct packet_id *id = NULL;
+	struct past *past = NULL;
 	enum err rc = publish_check(s, op, publisher);
+	if (rc == ERR_OK && op->u.publish.history)
+		rc = past_prepare(s, m, &past);
 	if (rc == ERR_OK && publisher && !(id = malloc(sizeof *id)))
 		rc = ERR_NOMEM;
 	if (rc == ERR_OK && op->u.publish.retained && m->payload_len && !kept && !(fresh = calloc(1, sizeof *fresh)))
@@ -469,6 +552,8 @@ static enum err publish(struct store *s, struct store_op *op)
 	}
 	for (uint32_t i = 0; i < op->u.publish.n_receivers; i++)
 		publish_to(s, m, &op->u.publish.receivers[i]);
+	if (past)
+		past_append(s, past, m);
 	if (fresh) {
 		fresh->msg = msg_ref(m);
 		map_insert(&mem(s)->retained, &fresh->node, topic_hash(m));
@@ -521,6 +606,8 @@ static enum err memory_open(struct store *s, char *error, size_t error_len)
 	enum err rc = map_create(&m->sessions);
 	if (rc == ERR_OK)
 		rc = map_create(&m->retained);
+	if (rc == ERR_OK)
+		rc = map_create(&m->pasts);
 	return rc == ERR_OK ? map_create(&m->wills) : rc;
 }
 
@@ -639,17 +726,84 @@ static enum err memory_page(struct store *s, struct store_op *op)
 	return ERR_OK;
 }
 
-/* There is no history in memory: what a filter's past would be is empty. */
-static enum err memory_read(struct store *s, struct store_op *op)
+/* ---- reading history */
+
+#define LOOKED_AT_MAX 100000u /* entries that one read passes over at most: the writer has other work */
+
+static bool selects(const struct store_op *op, const struct entry *e)
 {
-	if (op->verb == STORE_PAGE)
-		return memory_page(s, op);
+	return !e->gone && (op->u.history.topic || op->u.history.match(op->u.history.match_arg, msg_topic(e->msg), e->msg->topic_len));
+}
+
+/* Too old for its topic: nobody has published there since, to have it trimmed. */
+static bool expired(const struct store *s, const struct entry *e)
+{
+	struct store_history_limits limits;
+	return !history_limits(s, msg_topic(e->msg), e->msg->topic_len, &limits) || too_old(e->msg, &limits, clock_wall_ms());
+}
+
+/* Index of the first entry to read, from where since_ms and newest say. */
+static size_t find_start(const struct store_op *op, const struct queue *q)
+{
+	size_t start = op->u.history.upto ? queue_after(q, op->u.history.upto) : q->end;
+	uint64_t n = 0;
+	if (op->u.history.after || (!op->u.history.since_ms && !op->u.history.newest))
+		return queue_after(q, op->u.history.after);
+	for (size_t i = start; i-- > q->start;) {
+		if (q->entries[i].gone)
+			continue;
+		if (q->entries[i].msg->time_ms < op->u.history.since_ms)
+			break;
+		if (!selects(op, &q->entries[i]))
+			continue;
+		start = i;
+		if (op->u.history.newest && ++n == op->u.history.newest)
+			break;
+	}
+	return start;
+}
+
+static enum err memory_history(struct store *s, struct store_op *op)
+{
+	struct past *past = op->u.history.topic ? past_find(s, op->u.history.topic, op->u.history.topic_len) : NULL;
+	struct queue none = { 0 }, *q = past ? &past->queue : op->u.history.topic ? &none : &mem(s)->history;
+	struct session *session = op->u.history.session ? session_find(s, op->u.history.session) : NULL;
+	uint32_t max = op->u.history.max_entries ? op->u.history.max_entries : 1, n = 0;
+	size_t first = find_start(op, q), i = first, room = q->end - first < max ? q->end - first : max;
+	uint64_t bytes = 0;
 	op->u.history.entries = NULL;
 	op->u.history.n_entries = 0;
 	op->u.history.next = op->u.history.after;
-	op->u.history.end = true;
 	op->u.history.last_record = s->last_record;
+	struct store_entry *out = room ? pool_alloc(room * sizeof *out) : NULL;
+	if (room && !out)
+		return ERR_NOMEM;
+	for (; i < q->end && i - first < LOOKED_AT_MAX; i++) {
+		const struct entry *e = &q->entries[i];
+		if (selects(op, e) && !expired(s, e)) {
+			bytes += msg_size(e->msg);
+			if (n == max || (n > 0 && bytes > op->u.history.max_bytes))
+				break;
+			out[n] = (struct store_entry){ .record = e->record, .msg = msg_ref(e->msg), .qos = e->qos };
+			if (session && queue_find(&session->queue, e->record))
+				out[n].state = STORE_ELSEWHERE;
+			n++;
+		}
+		op->u.history.next = e->record;
+	}
+	if (n == 0)
+		pool_free(out);
+	op->u.history.entries = n > 0 ? out : NULL;
+	op->u.history.n_entries = n;
+	op->u.history.end = i == q->end;
+	if (op->u.history.end) /* so that the next read does not look for its start again */
+		op->u.history.next = s->last_record;
 	return ERR_OK;
+}
+
+static enum err memory_read(struct store *s, struct store_op *op)
+{
+	return op->verb == STORE_PAGE ? memory_page(s, op) : memory_history(s, op);
 }
 
 static void free_keyed_msgs(struct map *m)
@@ -671,6 +825,14 @@ static void memory_close(struct store *s)
 	map_destroy(&m->sessions);
 	free_keyed_msgs(&m->retained);
 	free_keyed_msgs(&m->wills);
+	at = 0;
+	for (struct map_node *n = map_pop(&m->pasts, &at); n; n = map_pop(&m->pasts, &at)) {
+		struct past *past = MAP_OF(n, struct past, node);
+		queue_free(&past->queue);
+		free(past);
+	}
+	map_destroy(&m->pasts);
+	queue_free(&m->history);
 	free(m);
 	s->state = NULL;
 }

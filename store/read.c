@@ -213,12 +213,10 @@ static int seek(const struct selection *sel, MDB_cursor *c, uint64_t record, MDB
 	return mdb_cursor_get(c, k, v, MDB_SET_RANGE);
 }
 
-/* The last row of the selection's index. */
-static int seek_end(const struct selection *sel, MDB_cursor *c, MDB_val *k, MDB_val *v, uint8_t key[static HISTORY_KEY])
+/* The last row of the selection's index whose record is at most that. */
+static int seek_last(const struct selection *sel, MDB_cursor *c, uint64_t record, MDB_val *k, MDB_val *v, uint8_t key[static HISTORY_KEY])
 {
-	if (!sel->one)
-		return mdb_cursor_get(c, k, v, MDB_LAST);
-	int r = seek(sel, c, UINT64_MAX, k, v, key);
+	int r = seek(sel, c, record == UINT64_MAX ? record : record + 1, k, v, key);
 	return r == MDB_SUCCESS ? mdb_cursor_get(c, k, v, MDB_PREV) : r == MDB_NOTFOUND ? mdb_cursor_get(c, k, v, MDB_LAST) : r;
 }
 
@@ -227,13 +225,14 @@ static int seek_end(const struct selection *sel, MDB_cursor *c, MDB_val *k, MDB_
 static uint64_t find_start(struct selection *sel, MDB_cursor *c)
 {
 	const struct store_op *op = sel->op;
-	uint64_t since = op->u.history.since_ms, newest = op->u.history.newest, start = UINT64_MAX, n = 0;
+	uint64_t since = op->u.history.since_ms, newest = op->u.history.newest, n = 0;
+	uint64_t last = op->u.history.upto ? op->u.history.upto : UINT64_MAX, start = last == UINT64_MAX ? last : last + 1;
 	if (!since && !newest)
 		return 0;
 	uint8_t key[HISTORY_KEY];
 	MDB_val k, v;
 	struct row row;
-	for (int r = seek_end(sel, c, &k, &v, key); r == MDB_SUCCESS && row_decode(sel, &k, &v, &row); r = mdb_cursor_get(c, &k, &v, MDB_PREV)) {
+	for (int r = seek_last(sel, c, last, &k, &v, key); r == MDB_SUCCESS && row_decode(sel, &k, &v, &row); r = mdb_cursor_get(c, &k, &v, MDB_PREV)) {
 		if (row.time_ms < since)
 			break;
 		if (!selected(sel, row.topic))
@@ -243,6 +242,14 @@ static uint64_t find_start(struct selection *sel, MDB_cursor *c)
 			break;
 	}
 	return start;
+}
+
+static bool is_queued(const struct selection *sel, store_session session, uint64_t record)
+{
+	uint8_t key[QUEUE_KEY];
+	queue_key(key, session, record);
+	MDB_val k = { sizeof key, key }, v;
+	return mdb_get(sel->txn, lmdb_of(sel->s)->db.t[T_QUEUE], &k, &v) == MDB_SUCCESS;
 }
 
 static enum err collect(struct selection *sel, MDB_cursor *c, uint64_t start, struct page *p, struct store_op *op)
@@ -262,6 +269,8 @@ static enum err collect(struct selection *sel, MDB_cursor *c, uint64_t start, st
 				return rc;
 			if (e.msg) {
 				e.qos = e.msg->qos;
+				if (op->u.history.session && is_queued(sel, op->u.history.session, row.record))
+					e.state = STORE_ELSEWHERE;
 				rc = page_add(p, &e);
 				if (rc != ERR_OK || p->full) {
 					msg_unref(e.msg);

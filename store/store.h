@@ -46,7 +46,8 @@ typedef uint32_t store_session;
  *                 A cursor that ignores live copies remembers the highest record id ignored: it is at the head only when end is set and
  *                 last_record is no less than that; else it reads on. Entries that fail verification are left out and reported
  *                 (record_failed).
- * HISTORY         as PAGE, of what was published with history set, oldest first. Never ERR_NOT_FOUND.
+ * HISTORY         as PAGE, of what was published with history set, oldest first. Never ERR_NOT_FOUND. What the queue of u.history.session
+ *                 (0: none) holds when it is read comes with state STORE_ELSEWHERE.
  * META            put, or removed when value is NULL; synced before the completion whatever the durability. */
 enum store_verb {
 	STORE_SESSION_NEW,    /* u.session: create; a former session of the same client id is gone already */
@@ -72,6 +73,7 @@ enum store_delivery_state {
 	STORE_QUEUED = 0,     /* never sent */
 	STORE_INFLIGHT = 1,   /* sent under packet_id, not acknowledged */
 	STORE_PUBREL = 2,     /* QoS 2, PUBREC received: only PUBREL/PUBCOMP is left; no message */
+	STORE_ELSEWHERE = 3,  /* never stored; of a history page: the asking session's own queue has the message too */
 };
 
 struct store_receiver {
@@ -146,10 +148,12 @@ struct store_op {
 			bool (*match)(void *arg, const uint8_t *topic, size_t len); void *match_arg; /* called on the store's reader thread */
 			uint64_t after;                        /* records > after; 0: from the start that since_ms and newest give */
 			uint64_t since_ms;                     /* wall clock, with after == 0; 0: all */
+			store_session session;                 /* whose queue to compare with; 0: none */
 			uint64_t newest;                       /* the last so many of what matches, with after == 0; 0: all */
+			uint64_t upto;                         /* since_ms and newest choose among records up to this, all later ones come; 0: no such */
 			uint32_t max_entries;
 			uint64_t max_bytes;
-			struct store_entry *entries;           /* out, as of a page; qos as published, retain and state 0 */
+			struct store_entry *entries;           /* out, as of a page; qos as published, retain 0 */
 			uint32_t n_entries;
 			uint64_t next;                         /* out: the after of the next read (entries may be few or none meanwhile) */
 			bool end;                              /* out: nothing beyond next when it was read */
