@@ -10,6 +10,7 @@
 #include "broker/loop.h"
 #include "broker/procfile.h"
 #include "broker/sessions.h"
+#include "broker/special.h"
 #include "broker/sys.h"
 #include "broker/vault.h"
 
@@ -109,6 +110,14 @@ static void record_failed(void *arg, uint64_t record)
     log_error("store: record %llu fails verification and is left out", (unsigned long long)record);
 }
 
+static bool history_limits(void *arg, const uint8_t *topic, size_t len, struct store_history_limits *out)
+{
+    const struct history_limits *l = history_policy_find(((const struct broker *)arg)->history, topic, len);
+    if (l)
+        *out = (struct store_history_limits){.count = l->count, .age_s = l->age_s, .bytes = l->bytes};
+    return l != NULL;
+}
+
 static enum err open_store(struct broker *b, char *error, size_t error_len)
 {
     const struct conf *c = b->policy->conf;
@@ -126,6 +135,7 @@ static enum err open_store(struct broker *b, char *error, size_t error_len)
         .queue_full = c->queue_full,
         .session_over_quota = session_over_quota,
         .record_failed = record_failed,
+        .history_limits = history_limits,
         .crypto = b->vault ? vault_crypto(b->vault) : NULL,
         .arg = b,
     };
@@ -195,7 +205,7 @@ static enum err restore_subscription(void *arg, store_session number, const uint
     bool added;
     if (!s)
         return ERR_CORRUPT;
-    return trie_subscribe(r->b->trie, r->b->epoch_id, &s->subs, filter, len, options, sub_id, &added);
+    return special_subscribe(s, r->b->epoch_id, filter, len, options, sub_id, &added);
 }
 
 static enum err restore_received(void *arg, store_session number, uint16_t packet_id)
@@ -242,6 +252,7 @@ static enum err make_shared(struct broker *b, FILE *errors)
     b->trie = b->epoch ? trie_new(b->epoch) : NULL;
     b->retained = b->epoch ? retained_new(b->epoch) : NULL;
     enum err e = ERR_NOMEM;
+    b->history = history_policy_ref(b->policy->conf->history);
     if (b->trie && b->retained && (b->epoch_id = epoch_register(b->epoch)) >= 0)
         e = make_listeners(b);
     if (e == ERR_OK)
@@ -376,6 +387,7 @@ void broker_free(struct broker *b)
         loop_free(b->loops[i]);
     if (b->store)
         store_close(b->store);
+    history_policy_unref(b->history);
     vault_free(b->vault);
     free(b->listeners);
     if (b->retained)

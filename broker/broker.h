@@ -34,6 +34,7 @@ struct broker {
     struct trie *trie;
     struct retained *retained;
     struct store *store;
+    struct history_policy *history;   /* one reference; NULL: no topic keeps its past */
     struct vault *vault;              /* NULL: the store is in memory */
     struct listener *listeners;       /* n_listeners of them */
     size_t n_listeners;

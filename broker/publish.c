@@ -29,6 +29,7 @@ struct publish_op {
     uint32_t serial;      /* of its connection */
     uint32_t ack_seq;
     uint32_t n_picks;
+    bool history;         /* nobody has it yet */
     struct pick *picks;   /* behind the receivers, in this allocation */
     struct store_receiver receivers[];
 };
@@ -53,21 +54,27 @@ static void answer_publisher(struct loop *l, const struct publish_op *p, enum er
         conn_release_acks(c);
 }
 
+static void route_stored(struct loop *l, const struct publish_op *p, enum route_phase phase, uint64_t record)
+{
+    if (p->match)
+        route_match(l, p->msg, p->match, phase, record);
+    for (uint32_t i = 0; i < p->n_picks; i++)
+        if (phase != ROUTE_COMMITTED || route_waits(p->msg, &p->picks[i].target))
+            route_one(l, p->msg, &p->picks[i].target, p->picks[i].group, record);
+}
+
 static void on_stored(struct store_op *op, void *owner)
 {
     struct publish_op *p = (struct publish_op *)op;
     struct loop *l = owner;
     atomic_fetch_sub_explicit(&l->ops, 1, memory_order_relaxed);
     if (op->result == ERR_OK) {
-        uint64_t record = op->u.publish.record;
-        if (p->match)
-            route_match(l, p->msg, p->match, ROUTE_COMMITTED, record);
-        for (uint32_t i = 0; i < p->n_picks; i++)
-            if (route_waits(p->msg, &p->picks[i].target))
-                route_one(l, p->msg, &p->picks[i].target, p->picks[i].group, record);
+        route_stored(l, p, p->history ? ROUTE_HISTORY : ROUTE_COMMITTED, op->u.publish.record);
     } else if (op->result != ERR_EXISTS) { /* that: a QoS 2 message that the store knows already; routed long ago */
         log_error("a message on '%.*s' cannot be kept: %s", (int)p->msg->topic_len, (const char *)msg_topic(p->msg),
                   err_text(op->result));
+        if (p->history && p->msg->qos == 0)
+            route_stored(l, p, ROUTE_ALL, 0); /* goes on without its past */
     }
     answer_publisher(l, p, op->result);
     for (uint32_t i = 0; i < p->n_picks; i++)
@@ -108,14 +115,14 @@ static void add_pick(struct publish_op *p, const struct target *t)
 }
 
 static enum err store_message(struct loop *l, struct msg *m, struct match *mt, const struct pick *picks, uint32_t n_picks,
-                              const struct publish_origin *from)
+                              bool history, const struct publish_origin *from)
 {
     size_t n_receivers = (mt ? (size_t)mt->n_persistent : 0) + n_picks;
     struct publish_op *p = pool_alloc(sizeof *p + n_receivers * sizeof *p->receivers + n_picks * sizeof *picks +
                                       _Alignof(struct pick));
     if (!p)
         return ERR_NOMEM;
-    *p = (struct publish_op){.msg = msg_ref(m), .match = mt ? match_ref(mt) : NULL, .n_picks = n_picks};
+    *p = (struct publish_op){.msg = msg_ref(m), .match = mt ? match_ref(mt) : NULL, .n_picks = n_picks, .history = history};
     uintptr_t after = (uintptr_t)(p->receivers + n_receivers);
     after = (after + _Alignof(struct pick) - 1) & ~(uintptr_t)(_Alignof(struct pick) - 1);
     p->picks = (struct pick *)after;
@@ -125,6 +132,7 @@ static enum err store_message(struct loop *l, struct msg *m, struct match *mt, c
     p->op.done = on_stored;
     p->op.u.publish.msg = m;
     p->op.u.publish.receivers = p->receivers;
+    p->op.u.publish.history = history;
     p->op.u.publish.retained = mt && (m->flags & MSG_RETAIN) && !(m->flags & MSG_SYS); /* a copy handed on is not news */
     for (uint32_t i = 0; mt && mt->n_persistent > 0 && i < mt->n_targets; i++)
         add_receiver(p, &mt->targets[i]);
@@ -167,14 +175,17 @@ static enum publish_result publish_matched(struct loop *l, struct msg *m, struct
     bool keep = (m->flags & MSG_RETAIN) && !(m->flags & MSG_SYS);
     /* QoS 2 to a clean session need not wait by itself; behind messages of its publisher that do, it must, to keep their order. */
     bool behind_others = from && from->session && from->session->deferred > 0;
-    if (!keep && !(from && from->packet_id) && !any_target_waits(m, mt, picks, n_picks, behind_others)) {
+    bool history = !(m->flags & MSG_SYS) && history_policy_find(l->broker->history, msg_topic(m), m->topic_len);
+    if (!history && !keep && !(from && from->packet_id) && !any_target_waits(m, mt, picks, n_picks, behind_others)) {
         route_match(l, m, mt, ROUTE_ALL, 0);
         for (uint32_t i = 0; i < n_picks; i++)
             route_one(l, m, &picks[i].target, picks[i].group, 0);
         return PUBLISH_DONE;
     }
-    if (store_message(l, m, mt, picks, n_picks, from) != ERR_OK)
+    if (store_message(l, m, mt, picks, n_picks, history, from) != ERR_OK)
         return PUBLISH_NOMEM;
+    if (history)
+        return PUBLISH_DEFERRED;
     route_match(l, m, mt, ROUTE_NOW, 0);
     for (uint32_t i = 0; i < n_picks; i++)
         if (!route_waits(m, &picks[i].target))
@@ -223,7 +234,7 @@ bool publish_to_group(struct loop *l, struct msg *m, struct share_group *g, sub_
         return false;
     pick.target.pad[0] = (uint8_t)hops;
     if (route_waits(m, &pick.target) && sub_handle_persistent(pick.target.handle))
-        return store_message(l, m, NULL, &pick, 1, NULL) == ERR_OK;
+        return store_message(l, m, NULL, &pick, 1, false, NULL) == ERR_OK;
     route_one(l, m, &pick.target, g, 0);
     return true;
 }

@@ -4,8 +4,10 @@
 #include "base/log.h"
 #include "base/pool.h"
 #include "broker/access.h"
+#include "broker/replay.h"
 #include "broker/session.h"
 #include "broker/sessions.h"
+#include "broker/special.h"
 
 #include <string.h>
 
@@ -81,6 +83,8 @@ static void remove_denied(struct session *s, struct denied *d)
                 (const char *)d->filter);
     if (s->persistent)
         session_forget_subscription(s, d->filter, d->len);
+    special_forget(s, d->filter, d->len);
+    replay_cancel(s, d->filter, d->len);
 }
 
 static void check_session(struct session *s)

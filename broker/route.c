@@ -4,16 +4,18 @@
 #include "base/pool.h"
 #include "broker/access.h"
 #include "broker/publish.h"
+#include "broker/replay.h"
 #include "broker/session.h"
 #include "broker/sessions.h"
 
 static bool in_phase(const struct msg *m, const struct target *t, enum route_phase phase)
 {
-    return phase == ROUTE_ALL || (phase == ROUTE_COMMITTED) == route_waits(m, t);
+    return phase == ROUTE_ALL || phase == ROUTE_HISTORY || (phase == ROUTE_COMMITTED) == route_waits(m, t);
 }
 
 /* One copy for a session of this loop. */
-static void deliver(struct loop *l, struct msg *m, const struct target *t, struct share_group *g, uint64_t record)
+static void deliver(struct loop *l, struct msg *m, const struct target *t, struct share_group *g,
+                    enum route_phase phase, uint64_t record)
 {
     struct session *s = sessions_get(l->sessions, t->handle);
     if (!s)
@@ -30,6 +32,8 @@ static void deliver(struct loop *l, struct msg *m, const struct target *t, struc
     e.record = e.qos > 0 && s->persistent ? record : 0;
     l->routed++;
     l->routed_qos0 += m->qos == 0;
+    if (s->replays && phase == ROUTE_HISTORY && !g && replay_has(s, &e, record))
+        return;
     session_push(s, &e, true);
 }
 
@@ -38,7 +42,7 @@ static void deliver_range(struct loop *l, struct msg *m, const struct match *mt,
 {
     for (uint32_t i = from; i < to; i++)
         if (in_phase(m, &mt->targets[i], phase))
-            deliver(l, m, &mt->targets[i], NULL, record);
+            deliver(l, m, &mt->targets[i], NULL, phase, record);
 }
 
 struct route_mail {
@@ -109,7 +113,7 @@ static void on_one_mail(struct mail *mail, void *owner)
 {
     struct one_mail *o = (struct one_mail *)mail;
     struct loop *l = owner;
-    deliver(l, o->msg, &o->target, o->group, o->record);
+    deliver(l, o->msg, &o->target, o->group, ROUTE_ALL, o->record);
     mailbox_done(&l->mailbox, 0, msg_size(o->msg));
     share_unref(o->group);
     msg_unref(o->msg);
@@ -120,7 +124,7 @@ void route_one(struct loop *l, struct msg *m, const struct target *t, struct sha
 {
     unsigned loop = sub_handle_loop(t->handle);
     if (loop == l->index) {
-        deliver(l, m, t, g, record);
+        deliver(l, m, t, g, ROUTE_ALL, record);
         return;
     }
     struct one_mail *o = pool_alloc(sizeof *o);

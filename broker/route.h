@@ -6,8 +6,8 @@
 #include "broker/loop.h"
 #include "topics/trie.h"
 
-/* Which targets of a match: those that get the message at once, or those that wait for the store's commit. */
-enum route_phase { ROUTE_ALL, ROUTE_NOW, ROUTE_COMMITTED };
+/* Which targets of a match: those that get the message at once, or those that wait for the store's commit. HISTORY: all, after the commit. */
+enum route_phase { ROUTE_ALL, ROUTE_NOW, ROUTE_COMMITTED, ROUTE_HISTORY };
 
 /* Does this target get m only after the commit? */
 static inline bool route_waits(const struct msg *m, const struct target *t)
@@ -20,7 +20,7 @@ static inline bool route_waits(const struct msg *m, const struct target *t)
 
 /* Delivers m to mt's targets (both borrowed). record: of the store, or 0. */
 void route_match(struct loop *l, struct msg *m, struct match *mt, enum route_phase phase, uint64_t record);
-/* Delivers to one target, of a shared subscription. */
+/* Delivers to one target, of a shared subscription (which no replay is about). */
 void route_one(struct loop *l, struct msg *m, const struct target *t, struct share_group *g, uint64_t record);
 
 #endif

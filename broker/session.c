@@ -7,6 +7,7 @@
 #include "broker/conn.h"
 #include "broker/entry_ring.h"
 #include "broker/publish.h"
+#include "broker/replay.h"
 #include "broker/sessions.h"
 #include "mqtt/encode.h"
 
@@ -240,7 +241,12 @@ static void on_page(struct store_op *op, void *owner)
         s = NULL; /* it left out what a former connection had in memory */
     if (s)
         s->page_pending = false;
-    if (s && s->conn && s->cursor && op->result == ERR_OK) {
+    if (s && s->conn && s->cursor && op->result == ERR_OK && replay_runs(s)) { /* it is read again behind the replay */
+        for (uint32_t i = 0; s->restored && i < n; i++)
+            if (entries[i].packet_id)
+                take_page_entry(s, &entries[i]); /* but their identifiers must be known before others are given */
+        s->restored = false;
+    } else if (s && s->conn && s->cursor && op->result == ERR_OK) {
         s->restored = false;
         for (uint32_t i = 0; i < n; i++)
             if (!d->here || !bsearch(&entries[i].record, d->here, d->n_here, sizeof *d->here, compare_records))
@@ -264,7 +270,8 @@ static void on_page(struct store_op *op, void *owner)
 
 static void ask_for_page(struct session *s)
 {
-    if (!s->cursor || s->page_pending || !s->conn || s->queue.count >= PAGE_BELOW || s->queue_bytes >= PAGE_BYTES)
+    if (!s->cursor || s->page_pending || !s->conn || s->queue.count >= PAGE_BELOW || s->queue_bytes >= PAGE_BYTES ||
+        (replay_runs(s) && !s->restored))
         return;
     struct delivery_op *d = pool_alloc(sizeof *d);
     if (!d) {
@@ -295,6 +302,18 @@ static void turn_to_cursor(struct session *s, uint64_t after)
 {
     s->cursor = true;
     s->page_after = after;
+}
+
+void session_wait(struct session *s)
+{
+    if (s->persistent && !s->cursor)
+        turn_to_cursor(s, s->floor);
+}
+
+void session_go_on(struct session *s)
+{
+    ask_for_page(s);
+    replay_step(s); /* of the next subscription */
 }
 
 /* ---- to the client ---- */
@@ -503,6 +522,8 @@ size_t session_encode(struct session *s, uint8_t *buf, size_t cap, struct msg **
     }
     if (s->cursor)
         ask_for_page(s);
+    if (s->replays)
+        replay_step(s);
     if (s->subs.presence)
         session_tell_presence(s);
     return n;
@@ -619,6 +640,7 @@ void session_resume(struct session *s)
         turn_to_cursor(s, 0);
     s->floor = 0;
     ask_for_page(s);
+    replay_resume(s);
     session_tell_presence(s);
     conn_mark_dirty(s->conn);
 }
@@ -631,7 +653,7 @@ void session_suspend(struct session *s)
     for (uint32_t i = 0; i < s->queue.count; i++) {
         struct entry *e = ring_at(&s->queue, i);
         count_queue(s, e, -1);
-        bool keep = e->qos > 0 && (e->record == 0 || e->packet_id != 0);
+        bool keep = e->past || (e->qos > 0 && (e->record == 0 || e->packet_id != 0));
         if (keep && ring_push(&kept, e) == ERR_OK) {
             count_queue(s, e, 1);
             continue;

@@ -16,6 +16,8 @@
 
 struct conn;
 struct loop;
+struct replay;
+struct special;
 
 /* A message on its way to one receiver: what differs per receiver. */
 struct entry {
@@ -24,7 +26,7 @@ struct entry {
     struct share_group *group; /* one reference, when it came by a shared subscription */
     uint32_t sub_id;
     uint16_t packet_id;        /* 0: not sent yet */
-    uint8_t qos : 2, retain : 1, dup : 1;
+    uint8_t qos : 2, retain : 1, dup : 1, past : 1; /* past: a replay brought it */
     uint8_t state;             /* enum entry_state */
 };
 _Static_assert(sizeof(struct entry) == 32, "an entry is 32 bytes");
@@ -72,6 +74,8 @@ struct session {
     uint64_t page_after;        /* the next page starts behind this record */
     uint64_t floor;             /* everything up to here came by pages: a live copy of it is late, and dropped */
     uint64_t ignored;           /* highest live record that was ignored */
+    struct replay *replays;     /* the past of new subscriptions, on its way */
+    struct special *specials;   /* subscriptions to $HISTORY/… */
     uint32_t conn_serial;       /* counts connections: answers of the store find out if theirs is still there */
     uint64_t expiry_s;          /* after the connection's end; 0: never */
     struct wheel_timer expiry;
@@ -107,6 +111,10 @@ void session_forget_subscription(struct session *s, const uint8_t *filter, size_
 bool session_puback(struct session *s, uint16_t packet_id) MUST_CHECK;
 bool session_pubrec(struct session *s, uint16_t packet_id) MUST_CHECK;
 bool session_pubcomp(struct session *s, uint16_t packet_id) MUST_CHECK;
+
+/* A replay begins: the queue in the store waits, and keeps the live copies. It has ended: the queue goes on (if none other runs). */
+void session_wait(struct session *s);
+void session_go_on(struct session *s);
 
 /* ---- life ---- */
 

@@ -5,6 +5,8 @@
 #include "base/pool.h"
 #include "broker/conn.h"
 #include "broker/entry_ring.h"
+#include "broker/replay.h"
+#include "broker/special.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -86,6 +88,7 @@ struct session *sessions_at(const struct sessions *t, uint32_t slot)
 static void free_session(struct session *s)
 {
     identity_unref(s->identity);
+    specials_free(s);
     free(s);
 }
 
@@ -170,6 +173,7 @@ void sessions_end(struct session *s, const char *why)
         log_info("client '%.*s': session ended: %s", s->client_id_len, s->client_id, why);
     trie_clear(l->broker->trie, l->epoch_id, &s->subs); /* first: no new copy comes, hand-on chooses others */
     session_drop_queues(s);
+    replay_free_all(s);
     if (s->persistent) {
         forget_in_store(s);
         STATS_SUB(l, persistent_away, 1);
@@ -228,6 +232,7 @@ static void release(struct sessions *t, struct session *s)
     trie_clear(t->loop->broker->trie, t->loop->broker->epoch_id, &s->subs);
     release_ring(&s->inflight);
     release_ring(&s->queue);
+    replay_free_all(s);
     pidset_clear(&s->received);
     pidset_clear(&s->sent_ids);
     free_session(s);

@@ -3,8 +3,10 @@
 #include "base/pool.h"
 #include "broker/access.h"
 #include "broker/packet.h"
+#include "broker/replay.h"
 #include "broker/session.h"
 #include "broker/sessions.h"
+#include "broker/special.h"
 #include "mqtt/encode.h"
 
 #include <stdlib.h>
@@ -48,7 +50,8 @@ static int oldest_first(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
-static void send_retained(struct session *s, const uint8_t *filter, size_t len, uint8_t qos)
+/* r: the past of the same filter is on its way; NULL: none. */
+static void send_retained(struct session *s, const uint8_t *filter, size_t len, uint8_t qos, struct replay *r)
 {
     struct topic_share share;
     struct finding f = {0};
@@ -63,6 +66,11 @@ static void send_retained(struct session *s, const uint8_t *filter, size_t len, 
         qsort(f.list, f.n, sizeof *f.list, oldest_first);
     for (size_t i = 0; i < f.n; i++) {
         struct entry e = {.msg = f.list[i].msg};
+        if (r && history_policy_find(s->loop->broker->history, msg_topic(e.msg), e.msg->topic_len)) {
+            f.no_memory |= !replay_keep_retained(r, e.msg);
+            msg_unref(e.msg);
+            continue;
+        }
         e.qos = (e.msg->qos < qos ? e.msg->qos : qos) & 3U;
         e.retain = 1; /* [MQTT-3.3.1-8] */
         session_push(s, &e, false);
@@ -70,6 +78,16 @@ static void send_retained(struct session *s, const uint8_t *filter, size_t len, 
     pool_free(f.list);
     if (f.no_memory)
         conn_fail(s->conn, "out of memory");
+}
+
+/* The subscription to text holds, SUBACK is on its way. */
+static void send_past(struct session *s, const uint8_t *text, size_t len, uint8_t qos)
+{
+    struct special_filter f = special_inner(text, len);
+    struct replay *r = replay_unstarted(s, f.p, f.len);
+    send_retained(s, f.p, f.len, qos, r);
+    if (r && s->conn && !s->conn->failed)
+        replay_start(s, r);
 }
 
 /* ---- the store's part, for persistent sessions ---- */
@@ -95,8 +113,7 @@ static void on_subscription_stored(struct store_op *op, void *owner)
             if (o->last)
                 conn_ack_ready(s->conn, o->seq);
             if (op->verb == STORE_SUBSCRIBE)
-                send_retained(s, op->u.subscription.filter, op->u.subscription.filter_len,
-                              op->u.subscription.options & SUB_QOS);
+                send_past(s, op->u.subscription.filter, op->u.subscription.filter_len, op->u.subscription.options & SUB_QOS);
         }
     }
     pool_free(o);
@@ -151,10 +168,17 @@ void session_forget_subscription(struct session *s, const uint8_t *filter, size_
 static bool too_deep(const struct conn *c, const struct mqtt_filter *f)
 {
     struct topic_share share;
+    struct special_filter inner = special_inner(f->filter.p, f->filter.len);
     uint32_t most = c->loop->conf->max_topic_levels;
-    if (!topic_share_parse(f->filter.p, f->filter.len, &share))
+    if (!topic_share_parse(inner.p, inner.len, &share))
         return true;
     return share.filter_len >= most && topic_levels(share.filter, share.filter_len) > most;
+}
+
+static bool is_shared(struct mqtt_bytes filter)
+{
+    struct topic_share share;
+    return topic_share_parse(filter.p, filter.len, &share) && share.group;
 }
 
 /* One filter. False: refused; *code is SUBACK's, which in 3.1 cannot say so. */
@@ -164,21 +188,30 @@ static bool subscribe_one(struct conn *c, const struct mqtt_filter *f, uint8_t *
     const struct conf *conf = c->loop->conf;
     enum mqtt_reason r = MQTT_OK;
     const char *why = "denied";
-    if (!access_subscribe(s, f->filter)) {
+    struct history_spec spec = {.filter = f->filter.p, .filter_len = f->filter.len};
+    bool special = history_is_spec(f->filter.p, f->filter.len);
+    bool known = !special || history_spec_parse(f->filter.p, f->filter.len, c->loop->wall_ms, &spec);
+    struct mqtt_bytes inner = {spec.filter, spec.filter_len};
+    if (!known) {
+        r = MQTT_TOPIC_FILTER_INVALID;
+        why = "refused: expected $HISTORY/, a count, an age (15m), since-<ms> or all, then a filter";
+    } else if (!access_subscribe(s, inner)) {
         r = MQTT_NOT_AUTHORIZED;
     } else if (conf->max_subscriptions_per_client > 0 && s->subs.count >= conf->max_subscriptions_per_client) {
         r = MQTT_QUOTA_EXCEEDED;
         why = "refused: max_subscriptions_per_client reached";
     } else {
         bool added;
-        enum err e = trie_subscribe(c->loop->broker->trie, c->loop->epoch_id, &s->subs, f->filter.p, f->filter.len,
-                                    f->options, 0, &added);
+        struct replay *past = is_shared(inner) ? NULL : replay_new(s, &spec, f->options & SUB_QOS); /* started behind SUBACK */
+        enum err e = special_subscribe(s, c->loop->epoch_id, f->filter.p, f->filter.len, f->options, 0, &added);
         if (e != ERR_OK) {
             r = MQTT_IMPLEMENTATION_ERROR;
             why = err_text(e);
         } else {
-            access_subscribed(s, f->filter);
+            access_subscribed(s, inner);
         }
+        if (past && (e != ERR_OK || !added))
+            replay_drop(s, past);
     }
     if (r != MQTT_OK)
         log_notice("%s: SUBSCRIBE to '%.*s' %s", conn_name(c), (int)(f->filter.len > 200 ? 200 : f->filter.len),
@@ -225,7 +258,7 @@ void packet_subscribe(struct conn *c, const uint8_t *body, size_t len)
         if (!granted[i])
             continue;
         if (now)
-            send_retained(s, f.filter.p, f.filter.len, f.options & SUB_QOS);
+            send_past(s, f.filter.p, f.filter.len, f.options & SUB_QOS);
         else
             store_subscription(c, STORE_SUBSCRIBE, &f, seq, --n_granted == 0);
     }
@@ -245,7 +278,11 @@ void packet_unsubscribe(struct conn *c, const uint8_t *body, size_t len)
         return;
     }
     for (struct mqtt_subscribe it = list; mqtt_next_filter(&it, false, &f);) {
-        enum err e = trie_unsubscribe(c->loop->broker->trie, c->loop->epoch_id, &s->subs, f.filter.p, f.filter.len);
+        bool gone;
+        struct special_filter inner = special_inner(f.filter.p, f.filter.len);
+        enum err e = special_unsubscribe(s, c->loop->epoch_id, f.filter.p, f.filter.len, &gone);
+        if (gone)
+            replay_cancel(s, inner.p, inner.len);
         if (e == ERR_NOMEM) {
             conn_fail(c, "out of memory");
             return;
