@@ -213,6 +213,8 @@ static const char *forbidden(const struct conn *c, const struct mqtt_connect *m,
     if (m->has_will && m->will_retain && !conf->retain_available)
         return "a retained will, and retain_available is false";
     *reason = MQTT_BAD_CLIENT_ID;
+    if (m->keepalive_s > conf->max_keepalive_s || (m->keepalive_s == 0 && conf->max_keepalive_s < UINT16_MAX))
+        return "its keepalive is longer than max_keepalive";
     if (m->client_id.len == 0 && !conf->allow_zero_length_clientid)
         return "no client id, and allow_zero_length_clientid is false";
     return NULL;

@@ -299,8 +299,6 @@ static void set_defaults(struct parser *p)
 		.max_topic_levels = 200,
 		.handshake_timeout_s = 10,
 		.queue_full = CONF_QUEUE_END_SESSION,
-		.publish_wait_s = 30,
-		.will_grace_s = 30,
 		.retain_available = true,
 		.allow_zero_length_clientid = true,
 		.set_tcp_nodelay = true,

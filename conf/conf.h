@@ -50,8 +50,6 @@ struct conf {
 	uint64_t persistent_client_expiration_s; /* 0: never; mosquitto's 14d, 2w, 1h, 3m, 1y forms */
 	uint32_t handshake_timeout_s;         /* TLS handshake and CONNECT together; default 10 */
 	enum conf_queue_full queue_full;
-	uint32_t publish_wait_s;              /* default 30 */
-	uint32_t will_grace_s;                /* default 30 */
 
 	/* behaviour */
 	bool allow_plaintext_loopback, wills_at_shutdown, retain_available, allow_zero_length_clientid, set_tcp_nodelay;

@@ -101,8 +101,6 @@ START_TEST(no_file_gives_the_documented_defaults)
 	ck_assert_uint_eq(c->persistent_client_expiration_s, 0);
 	ck_assert_uint_eq(c->handshake_timeout_s, 10);
 	ck_assert_int_eq((int)c->queue_full, CONF_QUEUE_END_SESSION);
-	ck_assert_uint_eq(c->publish_wait_s, 30);
-	ck_assert_uint_eq(c->will_grace_s, 30);
 	ck_assert(!c->allow_plaintext_loopback && !c->wills_at_shutdown);
 	ck_assert(c->retain_available && c->allow_zero_length_clientid && c->set_tcp_nodelay);
 	ck_assert_str_eq(c->auto_id_prefix, "auto-");
@@ -272,9 +270,9 @@ END_TEST
 START_TEST(every_supported_value_reaches_its_member)
 {
 	good(TLS "max_inflight_messages 0\nmax_queued_messages 0\nmax_queued_bytes 0\nmax_queued_memory 1M\nqueue_full drop-oldest\n"
-		"publish_wait 2m\nmax_packet_size 20\nmax_connect_packet_size 64KiB\nmax_keepalive 1h\nmax_topic_levels 12\n"
+		"max_packet_size 20\nmax_connect_packet_size 64KiB\nmax_keepalive 1h\nmax_topic_levels 12\n"
 		"max_retained_messages 18446744073709551615\nmax_subscriptions_per_client 4294967295\npersistent_client_expiration 2m\n"
-		"handshake_timeout 60s\nwill_grace 0\nwills_at_shutdown true\nretain_available false\nset_tcp_nodelay false\nsys_interval 0\n"
+		"handshake_timeout 60s\nwills_at_shutdown true\nretain_available false\nset_tcp_nodelay false\nsys_interval 0\n"
 		"store lmdb\nstore_dir /s\nstore_max_size 2T\nstore_memory_delay_ms 20\ndurability relaxed\nsync_interval_ms 50\n"
 		"master_key_file /k\nuser root\npid_file /p\nthreads 16\nbusy_delay_us 0\nlog_format json\nallow_zero_length_clientid false\n"
 		"auto_id_prefix x-\nacl_file /a\n");
@@ -283,7 +281,6 @@ START_TEST(every_supported_value_reaches_its_member)
 	ck_assert_uint_eq(conf->max_queued_bytes, 0);
 	ck_assert_uint_eq(conf->max_queued_memory, 1048576);
 	ck_assert_int_eq((int)conf->queue_full, CONF_QUEUE_DROP_OLDEST);
-	ck_assert_uint_eq(conf->publish_wait_s, 120);
 	ck_assert_uint_eq(conf->max_packet_size, 20);
 	ck_assert_uint_eq(conf->max_connect_packet_size, 65536);
 	ck_assert_uint_eq(conf->max_keepalive_s, 3600);
@@ -292,7 +289,6 @@ START_TEST(every_supported_value_reaches_its_member)
 	ck_assert_uint_eq(conf->max_subscriptions_per_client, UINT32_MAX);
 	ck_assert_uint_eq(conf->persistent_client_expiration_s, 60 * 86400);
 	ck_assert_uint_eq(conf->handshake_timeout_s, 60);
-	ck_assert_uint_eq(conf->will_grace_s, 0);
 	ck_assert(conf->wills_at_shutdown && !conf->retain_available && !conf->set_tcp_nodelay && !conf->allow_zero_length_clientid);
 	ck_assert_uint_eq(conf->sys_interval_s, 0);
 	ck_assert_int_eq((int)conf->store, CONF_STORE_LMDB);
