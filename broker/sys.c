@@ -121,14 +121,12 @@ static void publish_loads(struct sys *y, const struct totals *now)
     static const char *const minutes[] = {"1min", "5min", "15min"};
     static const double seconds[] = {60, 300, 900};
     double passed_s = (double)(y->loop->now_ms - y->last_ms) / 1000.0;
-    if (passed_s <= 0)
-        return;
     for (size_t i = 0; i < sizeof y->loads / sizeof *y->loads; i++) {
         struct load *d = &y->loads[i];
         uint64_t a, b;
         memcpy(&a, (const char *)&y->last + d->field, sizeof a);
         memcpy(&b, (const char *)now + d->field, sizeof b);
-        double per_minute = (double)(b - a) * 60.0 / passed_s;
+        double per_minute = passed_s > 0 ? (double)(b - a) * 60.0 / passed_s : 0; /* at the start: the topics are there, at zero */
         for (size_t k = 0; k < 3; k++) {
             char name[64];
             double keep = exp(-passed_s / seconds[k]);
