@@ -126,7 +126,7 @@ static void push_retained(struct session *s, struct replay *r)
     struct kept *k, *next;
     HASH_ITER(hh, r->retained, k, next)
     {
-        push_past(s, r, msg_ref(k->msg));
+        push_past(s, r, msg_ref(k->msg)); /* cppcheck-suppress uninitvar ; HASH_ITER sets it */
         forget_retained(r, k);
     }
 }
@@ -146,7 +146,7 @@ static void replay_free(struct replay *r)
     struct kept *k, *next;
     HASH_ITER(hh, r->retained, k, next)
     {
-        forget_retained(r, k);
+        forget_retained(r, k); /* cppcheck-suppress uninitvar ; HASH_ITER sets it */
     }
     drop_held(r);
     pool_free(r);
@@ -552,7 +552,7 @@ static void cancel(struct session *s, struct replay *r)
     struct kept *k, *next;
     HASH_ITER(hh, r->retained, k, next)
     {
-        forget_retained(r, k);
+        forget_retained(r, k); /* cppcheck-suppress uninitvar ; HASH_ITER sets it */
     }
     if (r->first_ignored > r->after + 1)
         r->after = r->first_ignored - 1;

@@ -778,7 +778,7 @@ static enum err memory_history(struct store *s, struct store_op *op)
 	struct store_entry *out = room ? pool_alloc(room * sizeof *out) : NULL;
 	if (room && !out)
 		return ERR_NOMEM;
-	for (; i < q->end && i - first < LOOKED_AT_MAX; i++) {
+	for (; out && i < q->end && i - first < LOOKED_AT_MAX; i++) {
 		const struct entry *e = &q->entries[i];
 		if (selects(op, e) && !expired(s, e)) {
 			bytes += msg_size(e->msg);

@@ -34,7 +34,7 @@ static struct node *node_new(const uint8_t *text, size_t len)
 	return n;
 }
 
-/* No deeper than TOPIC_LEVELS_MAX. */
+/* NOLINTBEGIN(misc-no-recursion): over the levels of the operator's own rules, which are at most TOPIC_LEVELS_MAX */
 static void node_free(struct node *n)
 {
 	for (size_t i = 0; n && i < n->n; i++)
@@ -203,6 +203,8 @@ bool history_policy_equal(const struct history_policy *a, const struct history_p
 {
 	return a && b ? same(a->root, b->root) : a == b;
 }
+
+/* NOLINTEND(misc-no-recursion) */
 
 /* ---- $HISTORY */
 
