@@ -383,7 +383,7 @@ static void on_ack_stored(struct store_op *op, void *owner)
 {
     struct ack_op *a = (struct ack_op *)op;
     struct loop *l = owner;
-    atomic_fetch_sub_explicit(&l->ops, 1, memory_order_relaxed);
+    loop_answered(l);
     struct session *s = sessions_get(l->sessions, a->handle);
     if (s && s->conn && s->conn->serial == a->serial) {
         if (op->result == ERR_OK)

@@ -49,7 +49,7 @@ static void on_opened(struct store_op *op, void *owner)
 {
     struct open_op *o = (struct open_op *)op;
     struct loop *l = owner;
-    atomic_fetch_sub_explicit(&l->ops, 1, memory_order_relaxed);
+    loop_answered(l);
     struct session *s = sessions_get(l->sessions, o->handle);
     struct conn *c = s ? s->conn : NULL;
     bool waits = c && c->state == CONN_OPENING, not_there = (op->verb == STORE_SESSION_NEW && op->result != ERR_OK) ||

@@ -100,6 +100,11 @@ void loop_submit(struct loop *l, struct store_op *op)
     store_submit(l->broker->store, op);
 }
 
+void loop_answered(struct loop *l)
+{
+    atomic_fetch_sub_explicit(&l->ops, 1, memory_order_relaxed);
+}
+
 /* ---- time ---- */
 
 static void set_tick(struct loop *l, uint64_t due_ms)

@@ -106,8 +106,9 @@ void loop_arm(struct loop *l, struct wheel_timer *t, uint64_t due_ms);
 /* Takes a socket that is about to move out of this loop's epoll set: ev_io_stop alone leaves it there. */
 void loop_forget_fd(struct loop *l, int fd);
 
-/* Submits a store operation whose done() comes back to this loop. */
+/* Submits a store operation whose done() comes back to this loop, and calls loop_answered first. */
 void loop_submit(struct loop *l, struct store_op *op);
+void loop_answered(struct loop *l);
 
 /* Debug builds: the caller is this loop's thread. */
 void loop_assert_here(const struct loop *l);

@@ -6,6 +6,7 @@
 #include "broker/listener.h"
 #include "broker/reload.h"
 #include "broker/vault.h"
+#include "broker/version.h"
 #include "mqtt/mqtt.h"
 
 #include <errno.h>
@@ -23,7 +24,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define VERSION_TEXT "sealmqd 0.1.0"
+#define VERSION_TEXT "sealmqd " VERSION_NUMBER
 
 struct arguments {
     const char *config;

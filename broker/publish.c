@@ -67,7 +67,7 @@ static void on_stored(struct store_op *op, void *owner)
 {
     struct publish_op *p = (struct publish_op *)op;
     struct loop *l = owner;
-    atomic_fetch_sub_explicit(&l->ops, 1, memory_order_relaxed);
+    loop_answered(l);
     if (op->result == ERR_OK) {
         route_stored(l, p, p->history ? ROUTE_HISTORY : ROUTE_COMMITTED, op->u.publish.record);
     } else if (op->result != ERR_EXISTS) { /* that: a QoS 2 message that the store knows already; routed long ago */

@@ -251,7 +251,7 @@ static struct replay_op *new_op(struct session *s, const struct replay *r, enum 
 /* The session and the replay, if both are still there. */
 static struct session *op_done(struct loop *l, const struct replay_op *o, struct replay **r)
 {
-    atomic_fetch_sub_explicit(&l->ops, 1, memory_order_relaxed);
+    loop_answered(l);
     struct session *s = sessions_get(l->sessions, o->handle);
     *r = s ? find(s, o->id) : NULL;
     return s;

@@ -137,7 +137,7 @@ static bool tell_store(struct session *s, enum store_verb verb, uint64_t record,
 
 static struct session *op_session(struct loop *l, const struct delivery_op *d)
 {
-    atomic_fetch_sub_explicit(&l->ops, 1, memory_order_relaxed);
+    loop_answered(l);
     return sessions_get(l->sessions, d->handle);
 }
 

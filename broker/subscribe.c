@@ -104,7 +104,7 @@ static void on_subscription_stored(struct store_op *op, void *owner)
 {
     struct subscription_op *o = (struct subscription_op *)op;
     struct loop *l = owner;
-    atomic_fetch_sub_explicit(&l->ops, 1, memory_order_relaxed);
+    loop_answered(l);
     struct session *s = sessions_get(l->sessions, o->handle);
     if (s && s->conn && s->conn->serial == o->serial) {
         if (op->result != ERR_OK) {

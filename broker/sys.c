@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "broker/procfile.h"
 #include "broker/publish.h"
+#include "broker/version.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -14,7 +15,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#define VERSION_TEXT "sealmq 0.1.0"
 #define TOPIC_PREFIX "$SYS/broker/"
 
 /* The sum over all loops. */
@@ -204,7 +204,7 @@ static void publish_all(struct sys *y)
     uint64_t heap = resident();
     if (heap > y->heap_max)
         y->heap_max = heap;
-    publish_text(l, "version", "%s", VERSION_TEXT);
+    publish_text(l, "version", "sealmq %s", VERSION_NUMBER);
     publish_text(l, "uptime", "%" PRIu64 " seconds", (l->now_ms - l->broker->started_ms) / 1000);
     publish_clients(y, &t);
     publish_messages(y, &t);
