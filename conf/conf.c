@@ -19,16 +19,33 @@ static void problem(struct parser *p, const char *file, unsigned line, const cha
 	p->n_errors++;
 }
 
+/* The texts that a listener owns. */
+#define LISTENER_TEXTS 8
+static void texts_of(struct conf_listener *l, char **out[static LISTENER_TEXTS])
+{
+	char **const all[LISTENER_TEXTS] = { &l->address, &l->cafile, &l->capath, &l->certfile, &l->keyfile, &l->crlfile, &l->ciphers,
+		&l->ciphers_tls13 };
+	memcpy(out, all, sizeof all);
+}
+
+bool conf_listener_copy(struct conf_listener *to, const struct conf_listener *from)
+{
+	char **texts[LISTENER_TEXTS];
+	bool complete = true;
+	*to = *from;
+	texts_of(to, texts);
+	for (size_t i = 0; i < LISTENER_TEXTS; i++)
+		if (*texts[i] && !(*texts[i] = strdup(*texts[i])))
+			complete = false;
+	return complete;
+}
+
 void conf_listener_reset(struct conf_listener *l)
 {
-	free(l->address);
-	free(l->cafile);
-	free(l->capath);
-	free(l->certfile);
-	free(l->keyfile);
-	free(l->crlfile);
-	free(l->ciphers);
-	free(l->ciphers_tls13);
+	char **texts[LISTENER_TEXTS];
+	texts_of(l, texts);
+	for (size_t i = 0; i < LISTENER_TEXTS; i++)
+		free(*texts[i]);
 	*l = (struct conf_listener){ 0 };
 }
 

@@ -42,6 +42,8 @@ char *conf_copy_string(struct parser *p, const char *s);
 /* Appends a listener with the defaults as they stand; NULL (and no_memory) when there is no memory. file is borrowed. */
 struct conf_listener *conf_listener_add(struct parser *p, uint16_t port, const char *file, unsigned line);
 
+/* Copies with all that it owns. False: out of memory; what could not be copied is NULL. */
+bool conf_listener_copy(struct conf_listener *to, const struct conf_listener *from) MUST_CHECK;
 /* Frees what it owns; all zero afterwards. */
 void conf_listener_reset(struct conf_listener *l);
 

@@ -53,19 +53,6 @@ static void keep_bytes(const struct keeping *k, const char *key, void *next, con
 	memcpy(next, running, size);
 }
 
-static void copy_listener(struct keeping *k, struct conf_listener *to, const struct conf_listener *from)
-{
-	*to = *from;
-	to->address = copy(k, from->address);
-	to->cafile = copy(k, from->cafile);
-	to->capath = copy(k, from->capath);
-	to->certfile = copy(k, from->certfile);
-	to->keyfile = copy(k, from->keyfile);
-	to->crlfile = copy(k, from->crlfile);
-	to->ciphers = copy(k, from->ciphers);
-	to->ciphers_tls13 = copy(k, from->ciphers_tls13);
-}
-
 /* The listener of next that has a running one's address. */
 static struct conf_listener *twin(const struct conf *next, const struct conf_listener *running)
 {
@@ -101,7 +88,7 @@ static void keep_listeners(struct keeping *k)
 			needs_restart(k, 0, "listener %u%s%s: to close it", r->port, r->address ? " " : "", r->address ? r->address : "");
 		if (l)
 			l->port = 0;
-		copy_listener(k, &list[i], r);
+		k->no_memory |= !conf_listener_copy(&list[i], r);
 	}
 	for (size_t i = 0; i < next->n_listeners; i++) {
 		struct conf_listener *l = &next->listeners[i];

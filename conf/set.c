@@ -23,19 +23,6 @@ char *conf_copy_text(struct parser *p, const char *s, size_t len)
 
 char *conf_copy_string(struct parser *p, const char *s) { return s ? conf_copy_text(p, s, strlen(s)) : NULL; }
 
-static void listener_copy(struct parser *p, struct conf_listener *to, const struct conf_listener *from)
-{
-	*to = *from;
-	to->address = conf_copy_string(p, from->address);
-	to->cafile = conf_copy_string(p, from->cafile);
-	to->capath = conf_copy_string(p, from->capath);
-	to->certfile = conf_copy_string(p, from->certfile);
-	to->keyfile = conf_copy_string(p, from->keyfile);
-	to->crlfile = conf_copy_string(p, from->crlfile);
-	to->ciphers = conf_copy_string(p, from->ciphers);
-	to->ciphers_tls13 = conf_copy_string(p, from->ciphers_tls13);
-}
-
 struct conf_listener *conf_listener_add(struct parser *p, uint16_t port, const char *file, unsigned line)
 {
 	struct conf *c = p->c;
@@ -51,7 +38,7 @@ struct conf_listener *conf_listener_add(struct parser *p, uint16_t port, const c
 	}
 	struct conf_listener *l = &c->listeners[c->n_listeners];
 	p->files[c->n_listeners++] = file;
-	listener_copy(p, l, &p->defaults);
+	p->no_memory |= !conf_listener_copy(l, &p->defaults);
 	l->port = port;
 	l->line = line;
 	return l;
