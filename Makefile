@@ -12,13 +12,16 @@ Q := $(if $(filter 1,$(V)),,@)
 say = @$(if $(filter 1,$(V)),:,printf '  %-5s %s\n' $(1) $(2))
 
 # ---- what is built: a folder that does not exist yet is an empty one
-FOLDERS := base mqtt topics crypto conf store broker
-SRC := $(filter-out broker/main.c,$(wildcard $(FOLDERS:=/*.c)))
-MAIN := $(wildcard broker/main.c)
-TESTS := $(wildcard $(patsubst %,tests/unit/%/test_*.c,$(FOLDERS) client))
+FOLDERS := base mqtt topics crypto conf store broker client
+MAIN := $(wildcard broker/main.c client/main.c)
+SRC := $(filter-out $(MAIN),$(wildcard $(FOLDERS:=/*.c)))
+TESTS := $(wildcard $(FOLDERS:%=tests/unit/%/test_*.c))
 LIB := $(O)/libsealmq-internal.a
 OBJ := $(SRC:%.c=$(O)/%.o)
-PROG := $(MAIN:broker/main.c=$(O)/sealmqd)
+PROG := $(O)/sealmqd $(O)/sealmq
+# libsealmq: client/lib*.c with what they need of base/ and crypto/, as position-independent code.
+SHARED := $(O)/libsealmq.so.0
+STATIC := $(O)/libsealmq.a
 TEST_PROGS := $(TESTS:%.c=$(O)/%)
 FUZZ := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 REPLAYS := $(FUZZ:%=$(O)/tests/fuzz/replay_%)
@@ -47,18 +50,21 @@ LIBS := -L$(WOLFSSL_PREFIX)/lib -lwolfssl -lev -llmdb -lcjson -lpthread -lm $(LD
 .PHONY: all compile run test unit corpus interop script-tests spec e2e check asan tsan fuzz lint layers install clean deps-run deps-test FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:
-all: $(LIB) $(PROG) $(if $(PROG),link)
+all: $(LIB) $(PROG) $(SHARED) $(STATIC) link
 # Everything there is to compile, tests included; nothing is run.
-compile: $(LIB) $(PROG) $(TEST_PROGS) $(REPLAYS)
+compile: $(LIB) $(PROG) $(SHARED) $(STATIC) $(TEST_PROGS) $(REPLAYS)
 
-# build/sealmqd is the program last asked for.
+# build/sealmqd and build/sealmq are the programs last asked for.
 .PHONY: link
 link: $(PROG)
-	$(Q)ln -sfn $(MODE)/sealmqd build/sealmqd
+	$(Q)for p in sealmqd sealmq; do ln -sfn $(MODE)/$$p build/$$p; done
 
 $(O)/sealmqd: $(O)/broker/main.o $(LIB)
+$(O)/sealmq: $(O)/client/main.o $(LIB)
+$(O)/sealmq: PROG_LIBS := -lmosquitto
+$(PROG):
 	$(call say,LD,$@)
-	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $^ $(LIBS)
+	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $^ $(PROG_LIBS) $(LIBS)
 
 $(LIB): $(OBJ)
 	$(call say,AR,$@)
@@ -68,11 +74,31 @@ $(O)/%.o: %.c $(O)/.flags | wolfssl
 	$(call say,CC,$<)
 	$(Q)mkdir -p $(@D); $(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
 
+# libsealmq.so exports sealmq_* alone; libsealmq.a is one object in which all other names are local, so that a program may bring
+# its own wolfSSL. Where the system's wolfSSL had to be taken, it is not inside.
+LIB_PARTS := $(patsubst %.c,$(O)/pic/%.o,$(wildcard client/lib*.c))
+LIB_REST := $(patsubst %.c,$(O)/pic/%.o,$(wildcard base/*.c crypto/*.c))
+WOLF_INSIDE = $(wildcard $(WOLFSSL_PREFIX)/lib/libwolfssl.a)
+$(O)/pic/%.o: %.c $(O)/.flags | wolfssl
+	$(call say,PIC,$<)
+	$(Q)mkdir -p $(@D); $(CC) $(ALL_CFLAGS) -fPIC -fvisibility=hidden -fno-semantic-interposition -MMD -MP -c -o $@ $<
+$(O)/pic/rest.a: $(LIB_REST)
+	$(Q)rm -f $@; ar rcs $@ $^
+$(SHARED): $(LIB_PARTS) $(O)/pic/rest.a client/sealmq.map
+	$(call say,LD,$@)
+	$(Q)$(CC) $(filter-out -fPIE,$(ALL_CFLAGS)) -shared $(filter-out -pie,$(ALL_LDFLAGS)) -Wl,-soname,$(@F) -Wl,--version-script=client/sealmq.map \
+	-o $@ $(LIB_PARTS) $(O)/pic/rest.a -L$(WOLFSSL_PREFIX)/lib -lwolfssl -lcjson -lpthread -lm && ln -sfn $(@F) $(O)/libsealmq.so
+$(STATIC): $(LIB_PARTS) $(O)/pic/rest.a
+	$(call say,AR,$@)
+	$(Q)rm -f $@; ld -r -o $(O)/pic/sealmq.o $(LIB_PARTS) $(O)/pic/rest.a $(WOLF_INSIDE) && \
+	objcopy -w --keep-global-symbol='sealmq_*' $(O)/pic/sealmq.o && ar rcs $@ $(O)/pic/sealmq.o
+
 # A test_<x>_nomem defines these and makes each allocation of ours fail in turn.
 $(O)/tests/unit/%_nomem: WRAP := -Wl,--wrap=malloc -Wl,--wrap=calloc -Wl,--wrap=realloc -Wl,--wrap=pages_alloc
+$(O)/tests/unit/client/%: PROG_LIBS := -lmosquitto
 $(O)/tests/%: $(O)/tests/%.o $(LIB)
 	$(call say,LD,$@)
-	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) $(WRAP) -o $@ $^ $$(pkg-config --libs check) $(LIBS)
+	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) $(WRAP) -o $@ $^ $$(pkg-config --libs check) $(PROG_LIBS) $(LIBS)
 
 $(O)/tests/fuzz/replay_%: $(O)/tests/fuzz/fuzz_%.o $(O)/tests/fuzz/replay.o $(LIB)
 	$(call say,LD,$@)
@@ -190,8 +216,13 @@ build/count.so: $(COUNT) $(wildcard bench/count/*.h)
 # The administrator's sealmq.conf is never overwritten.
 install: all
 	$(Q)d='$(DESTDIR)'; p="$$d$(PREFIX)"; e="$$d$(SYSCONFDIR)/sealmq"; \
-	install -d "$$p/sbin" "$$p/share/sealmq" "$$p/share/doc/sealmq" "$$p/lib/systemd/system" "$$e" && \
+	install -d "$$p/sbin" "$$p/bin" "$$p/include" "$$p/lib/pkgconfig" "$$p/share/sealmq" "$$p/share/doc/sealmq" "$$p/lib/systemd/system" "$$e" && \
 	install -m 755 $(O)/sealmqd "$$p/sbin/sealmqd" && \
+	install -m 755 $(O)/sealmq "$$p/bin/sealmq" && \
+	install -m 644 client/sealmq.h "$$p/include/sealmq.h" && \
+	install -m 644 $(STATIC) $(SHARED) "$$p/lib/" && ln -sfn $(notdir $(SHARED)) "$$p/lib/libsealmq.so" && \
+	sed 's|@PREFIX@|$(PREFIX)|; s|@VERSION@|$(shell sed -n 's/^.define VERSION_NUMBER "\(.*\)"/\1/p' base/version.h)|; s|@PRIVATE@|$(if $(WOLF_INSIDE),,-lwolfssl)|' \
+		client/sealmq.pc.in >"$$p/lib/pkgconfig/sealmq.pc" && \
 	install -m 755 scripts/generate-certs.sh "$$p/share/sealmq/generate-certs.sh" && \
 	install -m 644 README.md LICENSE "$$p/share/doc/sealmq/" && \
 	sed 's|\(persistence_location\) data |\1 /var/lib/sealmq |; s|data/master.key|/var/lib/sealmq/master.key|' conf/sealmq.conf \
@@ -200,6 +231,6 @@ install: all
 	sed 's|@PREFIX@|$(PREFIX)|g; s|@SYSCONFDIR@|$(SYSCONFDIR)|g' conf/sealmqd.service >"$$p/lib/systemd/system/sealmqd.service"
 
 clean:
-	$(Q)rm -rf build/release build/debug build/asan build/tsan build/fuzz build/lint build/sealmqd build/mqload
+	$(Q)rm -rf build/release build/debug build/asan build/tsan build/fuzz build/lint build/sealmqd build/sealmq build/mqload
 
--include $(OBJ:.o=.d) $(O)/broker/main.d $(TEST_PROGS:=.d) $(wildcard $(O)/tests/fuzz/*.d)
+-include $(OBJ:.o=.d) $(MAIN:%.c=$(O)/%.d) $(wildcard $(O)/pic/*/*.d) $(TEST_PROGS:=.d) $(wildcard $(O)/tests/fuzz/*.d)

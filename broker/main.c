@@ -3,10 +3,10 @@
 #include "base/log.h"
 #include "base/siphash.h"
 #include "base/textfile.h"
+#include "base/version.h"
 #include "broker/listener.h"
 #include "broker/reload.h"
 #include "broker/vault.h"
-#include "broker/version.h"
 #include "mqtt/mqtt.h"
 
 #include <errno.h>

@@ -3,9 +3,9 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/version.h"
 #include "broker/procfile.h"
 #include "broker/publish.h"
-#include "broker/version.h"
 
 #include <inttypes.h>
 #include <math.h>
