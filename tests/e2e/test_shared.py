@@ -28,7 +28,7 @@ def collect(members, n, ack=True):
 
 def _readable(c):
     try:
-        c.inbox.append(c.recv(0.0001))
+        c.inbox.appendleft(c.recv(0.0001))  # in its place: more may have come with it
         return True
     except AssertionError:
         return False
