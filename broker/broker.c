@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "base/pool.h"
 #include "base/random.h"
+#include "broker/audit.h"
 #include "broker/conn.h"
 #include "broker/listener.h"
 #include "broker/loop.h"
@@ -76,7 +77,8 @@ static void end_if_over_quota(struct session *s, void *arg)
 {
     if (!s->persistent || session_number(s) != *(const store_session *)arg)
         return;
-    log_warning("audit: client '%.*s': session ended: its queue in the store is full", s->client_id_len, s->client_id);
+    const struct audit_who who = audit_session(s);
+    audit_event(AUDIT_SESSION_OVER_QUOTA, &who, "its queue in the store is full; it is ended", AUDIT_NO_PAIRS);
     if (s->conn)
         conn_end(s->conn, LOG_WARNING, true, "session ended: its queue in the store is full");
     sessions_end(s, "queue full");

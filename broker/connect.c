@@ -3,6 +3,7 @@
 #include "base/log.h"
 #include "base/pool.h"
 #include "base/random.h"
+#include "broker/audit.h"
 #include "broker/packet.h"
 #include "broker/recheck.h"
 #include "broker/sessions.h"
@@ -151,8 +152,11 @@ static void connect_here(struct conn *c, const struct mqtt_connect *m, struct mq
     struct session *s = sessions_find(l->sessions, client_id.p, client_id.len);
     bool discarded = false;
     if (s && !identity_same(s->identity, c->identity)) {
-        log_warning("%s: audit: client id '%.*s' belongs to CN '%s'", conn_name(c), (int)client_id.len,
-                    (const char *)client_id.p, s->identity->cn);
+        struct audit_who who = audit_conn(c);
+        who.client_id = client_id.p;
+        who.client_id_len = client_id.len;
+        audit_event(AUDIT_CONNECT_REFUSED, &who, "client id in use under another identity",
+                    AUDIT_PAIRS(AUDIT_PAIR("owner", s->identity->cn, s->identity->cn_len)));
         refuse(c, MQTT_BAD_CLIENT_ID, "client id in use under another identity");
         return;
     }

@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "base/pool.h"
 #include "broker/access.h"
+#include "broker/audit.h"
 #include "broker/replay.h"
 #include "broker/session.h"
 #include "broker/sessions.h"
@@ -30,8 +31,11 @@ static void check_conn(struct conn *c)
     if (c->state == CONN_CLOSING || c->state == CONN_HANDSHAKE) /* the handshake's result is judged with CONNECT */
         return;
     const char *why = recheck_certificate(c);
-    if (why)
-        conn_end(c, LOG_WARNING, true, "audit: ended after a reload: %s", why);
+    if (!why)
+        return;
+    const struct audit_who who = audit_conn(c);
+    audit_event(AUDIT_ENDED_BY_RELOAD, &who, why, AUDIT_NO_PAIRS);
+    conn_end(c, LOG_INFO, true, "ended after a reload: %s", why);
 }
 
 /* ---- subscriptions */
@@ -78,9 +82,9 @@ static void remove_denied(struct session *s, struct denied *d)
         s->judge = true;
         return;
     }
-    log_warning("audit: CN '%s' client '%.*s': subscription to '%.*s' removed: the access rules no longer allow it", s->identity->cn,
-                s->client_id_len > 64 ? 64 : s->client_id_len, s->client_id, (int)(d->len > 200 ? 200 : d->len),
-                (const char *)d->filter);
+    const struct audit_who who = audit_session(s);
+    audit_event(AUDIT_SUBSCRIPTION_REMOVED, &who, "the access rules no longer allow it",
+                AUDIT_PAIRS(AUDIT_PAIR("filter", d->filter, d->len)));
     if (s->persistent)
         session_forget_subscription(s, d->filter, d->len);
     special_forget(s, d->filter, d->len);

@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/pool.h"
+#include "broker/audit.h"
 #include "broker/loop.h"
 #include "broker/recheck.h"
 #include "broker/sys.h"
@@ -147,5 +148,6 @@ void reload(struct broker *b, struct conf *(*load)(void *arg, FILE *errors), voi
         return;
     }
     wait_for_loops(b->policy);
-    log_notice("audit: SIGHUP: reloaded%s%s", b->policy->conf->path ? " " : "", b->policy->conf->path ? b->policy->conf->path : "");
+    const char *path = b->policy->conf->path ? b->policy->conf->path : "the defaults";
+    audit_event(AUDIT_RELOADED, &(struct audit_who){0}, "SIGHUP", AUDIT_PAIRS(AUDIT_PAIR("file", path, strlen(path))));
 }

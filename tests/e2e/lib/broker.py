@@ -172,7 +172,7 @@ class Broker:
         """SIGHUP; returns the log's lines about it once it is through."""
         mark = self.log_mark()
         self.process.send_signal(signal.SIGHUP)
-        self.wait_log("SIGHUP: reloaded" if good else "nothing has changed", mark)
+        self.wait_log("audit: reloaded" if good else "nothing has changed", mark)
         log = self.log_since(mark)
         self.notified.clear()
         self.wait_ready()
