@@ -3,78 +3,19 @@
 #include "crypto/keyset.h"
 
 #include "base/secmem.h"
+#include "base/textbytes.h"
 
 #include <cjson/cJSON.h>
 
 #include <stdio.h>
 #include <string.h>
 
-enum { ENTRY_FIXED_MAX = 640, KID_TEXT = 11, KEY_TEXT = 43, FINGERPRINT_TEXT = 64 };
+enum { ENTRY_FIXED_MAX = 640 };
 
-static const char base64url[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 static const char *const modes[] = { [SEAL_BROKER] = "broker", [SEAL_OWNER] = "owner" };
 static const char *const signs[] = { [SIGN_OFF] = "off", [SIGN_OPTIONAL] = "optional", [SIGN_REQUIRED] = "required" };
 
 /* ---- text forms */
-
-/* base64url without padding [RFC 7515 2]. */
-static char *put_base64url(char *p, const uint8_t *in, size_t len)
-{
-	unsigned bits = 0, n = 0;
-	for (size_t i = 0; i < len; i++) {
-		bits = bits << 8 | in[i];
-		for (n += 8; n >= 6; n -= 6)
-			*p++ = base64url[bits >> (n - 6) & 63];
-	}
-	if (n > 0)
-		*p++ = base64url[bits << (6 - n) & 63];
-	return p;
-}
-
-/* Exactly len bytes, with zero bits at the end. */
-static bool get_base64url(const char *text, uint8_t *out, size_t len)
-{
-	unsigned bits = 0, n = 0;
-	size_t at = 0;
-	for (; *text; text++) {
-		const char *digit = strchr(base64url, *text);
-		if (!digit || at > len)
-			return false;
-		bits = (bits << 6 | (unsigned)(digit - base64url)) & 0xffff;
-		n += 6;
-		if (n >= 8) {
-			n -= 8;
-			if (at == len)
-				return false;
-			out[at++] = (uint8_t)(bits >> n);
-		}
-	}
-	return at == len && n < 6 && (bits & ((1u << n) - 1)) == 0;
-}
-
-static char *put_hex(char *p, const uint8_t *in, size_t len)
-{
-	static const char hex[] = "0123456789abcdef";
-	for (size_t i = 0; i < len; i++) {
-		*p++ = hex[in[i] >> 4];
-		*p++ = hex[in[i] & 15];
-	}
-	return p;
-}
-
-static bool get_hex(const char *text, uint8_t *out, size_t len)
-{
-	static const char hex[] = "0123456789abcdef";
-	if (strlen(text) != 2 * len)
-		return false;
-	for (size_t i = 0; i < len; i++) {
-		const char *high = strchr(hex, text[2 * i]), *low = strchr(hex, text[2 * i + 1]);
-		if (!high || !low)
-			return false;
-		out[i] = (uint8_t)((high - hex) << 4 | (low - hex));
-	}
-	return true;
-}
 
 static char *put_text(char *p, const char *text)
 {
@@ -91,7 +32,7 @@ static char *put_string(char *p, const char *text, size_t len)
 		uint8_t c = (uint8_t)text[i];
 		if (c < 0x20) {
 			p = put_text(p, "\\u00");
-			p = put_hex(p, &c, 1);
+			p = hex_put(p, &c, 1);
 			continue;
 		}
 		if (c == '"' || c == '\\')
@@ -140,17 +81,17 @@ static const char *entry_fault(const struct keyset_entry *e)
 static char *put_entry(char *p, const struct keyset_entry *e)
 {
 	p = put_text(p, "{\"kty\":\"oct\",\"key_ops\":[\"deriveKey\"],\"kid\":\"");
-	p = put_base64url(p, e->kid, sizeof e->kid);
+	p = base64_put(BASE64_URL, p, e->kid, sizeof e->kid);
 	p = put_text(p, "\",\"k\":\"");
-	p = put_base64url(p, e->key, sizeof e->key);
+	p = base64_put(BASE64_URL, p, e->key, sizeof e->key);
 	p = put_text(p, "\",\"sealmq\":{\"filter\":");
 	p = put_string(p, e->filter, e->filter_len);
 	p = put_text(p, ",\"space\":");
 	p = put_string(p, e->space, e->space_len);
 	p += snprintf(p, ENTRY_FIXED_MAX / 4, ",\"epoch\":%u,\"mode\":\"%s\",\"sign\":\"%s\",\"issuer\":\"", e->epoch, modes[e->mode], signs[e->sign]);
-	p = put_hex(p, e->issuer, sizeof e->issuer);
+	p = hex_put(p, e->issuer, sizeof e->issuer);
 	p = put_text(p, "\",\"recipient\":\"");
-	p = put_hex(p, e->recipient, sizeof e->recipient);
+	p = hex_put(p, e->recipient, sizeof e->recipient);
 	p += snprintf(p, ENTRY_FIXED_MAX / 4, "\",\"issued\":%llu,\"not_after\":%llu}}", (unsigned long long)e->issued_s,
 	              (unsigned long long)e->not_after_s);
 	return p;
@@ -227,6 +168,17 @@ static bool derives_keys(const cJSON *jwk)
 	return op && cJSON_GetArraySize(ops) == 1 && strcmp(op, "deriveKey") == 0;
 }
 
+static bool key_get(const char *text, uint8_t *out, size_t len)
+{
+	size_t n;
+	return text && base64_get(BASE64_URL, text, strlen(text), out, len, &n) && n == len;
+}
+
+static bool fingerprint_get(const char *text, uint8_t out[static 32])
+{
+	return text && hex_get(text, strlen(text), out, 32);
+}
+
 static const char *read_entry(const cJSON *jwk, struct keyset_entry *e)
 {
 	const cJSON *about = cJSON_GetObjectItemCaseSensitive(jwk, "sealmq");
@@ -236,9 +188,9 @@ static const char *read_entry(const cJSON *jwk, struct keyset_entry *e)
 	if (!is_string(jwk, "kty", "oct") || !derives_keys(jwk))
 		return "a key is not for key derivation";
 	const char *kid = string_of(jwk, "kid"), *k = string_of(jwk, "k"), *issuer = string_of(about, "issuer"), *recipient = string_of(about, "recipient");
-	if (!kid || !get_base64url(kid, e->kid, sizeof e->kid) || !k || !get_base64url(k, e->key, sizeof e->key))
+	if (!key_get(kid, e->kid, sizeof e->kid) || !key_get(k, e->key, sizeof e->key))
 		return "kid or k is not base64url of 8 and 32 bytes";
-	if (!issuer || !get_hex(issuer, e->issuer, sizeof e->issuer) || !recipient || !get_hex(recipient, e->recipient, sizeof e->recipient))
+	if (!fingerprint_get(issuer, e->issuer) || !fingerprint_get(recipient, e->recipient))
 		return "issuer or recipient is not a fingerprint";
 	e->filter = string_of(about, "filter");
 	e->space = string_of(about, "space");
