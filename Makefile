@@ -186,6 +186,11 @@ layers:
 crash: $(O)/tests/crash/store_crash
 	$(Q)tests/crash/run.sh $< $(or $(N),20)
 
+# Each clause of tests/mutants/mutants.txt broken in turn: its named test must notice.
+.PHONY: mutants
+mutants: deps-test wolfssl
+	$(Q)tests/mutants/run.py --jobs $(shell nproc)
+
 # ---- benchmarks: bench/README.md. BENCH_ARGS is passed on (make bench BENCH_ARGS='--only p2p-q0-64').
 .PHONY: bench bench-quick bench-tools
 bench bench-quick:
