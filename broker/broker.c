@@ -10,6 +10,7 @@
 #include "broker/listener.h"
 #include "broker/loop.h"
 #include "broker/procfile.h"
+#include "broker/replay.h"
 #include "broker/sessions.h"
 #include "broker/special.h"
 #include "broker/sys.h"
@@ -210,6 +211,12 @@ static enum err restore_subscription(void *arg, store_session number, const uint
     return special_subscribe(s, r->b->epoch_id, filter, len, options, sub_id, &added);
 }
 
+static enum err restore_past(void *arg, store_session number, const uint8_t *filter, size_t len, const struct store_past *p)
+{
+    struct session *s = restored_session(arg, number);
+    return s ? replay_restore(s, filter, len, special_qos(s, filter, len), p) : ERR_CORRUPT;
+}
+
 static enum err restore_received(void *arg, store_session number, uint16_t packet_id)
 {
     struct session *s = restored_session(arg, number);
@@ -232,7 +239,7 @@ static enum err restore_will(void *arg, store_session number, struct msg *m)
 
 static enum err restore(struct broker *b)
 {
-    static const struct store_loader loader = {restore_session, restore_subscription, restore_received, restore_retained,
+    static const struct store_loader loader = {restore_session, restore_subscription, restore_past, restore_received, restore_retained,
                                                restore_will};
     struct restoring r = {.b = b};
     enum err e = store_load(b->store, &loader, &r);

@@ -19,7 +19,7 @@
 
 enum replay_state {
     REPLAY_READING,
-    REPLAY_CLOSING, /* live; late copies of what it brought are dropped */
+    REPLAY_CLOSING, /* live (but see draining); late copies of what it brought are dropped */
 };
 
 struct kept { /* a retained message, by topic */
@@ -34,11 +34,17 @@ struct replay {
     bool started, page_pending, holding;
     bool barrier_known;       /* barrier is */
     bool at_end;              /* nothing more is read until the barrier is known */
+    bool draining;            /* closing, of a persistent session: its queue waits until all is acknowledged, and the store knows */
+    bool closed;              /* no late copy can be on its way */
+    bool saving;              /* the store has not answered yet how far it has come */
+    bool forgotten;           /* by the store: unsubscribed, or subscribed again */
     unsigned round_left;      /* loops that have not answered */
     bool origin_known;        /* upto is */
     uint64_t newest, since_ms;/* where the first page begins … */
     uint64_t upto;            /* … of what was stored before the subscription: later messages all come */
     uint64_t after;           /* records up to here have been read */
+    uint64_t saved;           /* … and acknowledged, as the store was told */
+    uint64_t sent;            /* QoS 2 up to here was sent before the restart */
     uint64_t barrier;         /* what was matched without the subscription has a record up to here */
     uint64_t ignored;         /* highest live record that was ignored */
     uint64_t first_ignored;   /* the lowest; 0: none was */
@@ -46,8 +52,9 @@ struct replay {
     struct entry_ring held;
     size_t held_bytes;
     struct kept *retained;    /* uthash */
-    size_t len;
-    uint8_t filter[];
+    const uint8_t *filter;    /* within text */
+    size_t len, text_len;
+    uint8_t text[];           /* as subscribed */
 };
 
 static void no_memory(struct session *s)
@@ -64,10 +71,16 @@ static struct replay *find(const struct session *s, uint32_t id)
     return NULL;
 }
 
+static bool has_text(const struct replay *r, const uint8_t *text, size_t len)
+{
+    return r->text_len == len && memcmp(r->text, text, len) == 0;
+}
+
+/* The one whose turn it is. */
 static struct replay *reading(const struct session *s)
 {
     struct replay *r = s->replays;
-    while (r && r->state != REPLAY_READING)
+    while (r && r->state != REPLAY_READING && !r->draining)
         r = r->next;
     return r;
 }
@@ -111,10 +124,16 @@ static void retained_came(struct replay *r, const struct msg *m)
         forget_retained(r, k);
 }
 
-static void push_past(struct session *s, const struct replay *r, struct msg *take_m)
+static uint8_t effective_qos(const struct replay *r, const struct msg *m)
 {
-    struct entry e = {.msg = take_m};
-    e.qos = (take_m->qos < r->qos ? take_m->qos : r->qos) & 3U;
+    return (m->qos < r->qos ? m->qos : r->qos) & 3U;
+}
+
+/* record: in the history; 0: the retained message of its topic. */
+static void push_past(struct session *s, const struct replay *r, struct msg *take_m, uint64_t record)
+{
+    struct entry e = {.msg = take_m, .record = s->persistent ? record : 0};
+    e.qos = effective_qos(r, take_m) & 3U;
     e.retain = 1;
     e.past = 1;
     session_push(s, &e, false);
@@ -126,7 +145,7 @@ static void push_retained(struct session *s, struct replay *r)
     struct kept *k, *next;
     HASH_ITER(hh, r->retained, k, next)
     {
-        push_past(s, r, msg_ref(k->msg)); /* cppcheck-suppress uninitvar ; HASH_ITER sets it */
+        push_past(s, r, msg_ref(k->msg), 0); /* cppcheck-suppress uninitvar ; HASH_ITER sets it */
         forget_retained(r, k);
     }
 }
@@ -231,20 +250,22 @@ struct replay_op {
     struct store_op op;
     sub_handle handle;
     uint32_t id;
+    const uint8_t *filter; /* within text */
     size_t len;
-    uint8_t filter[];
+    uint8_t text[];
 };
 
 static struct replay_op *new_op(struct session *s, const struct replay *r, enum store_verb verb,
                                 void (*done)(struct store_op *op, void *owner))
 {
-    struct replay_op *o = pool_alloc(sizeof *o + r->len);
+    struct replay_op *o = pool_alloc(sizeof *o + r->text_len);
     if (!o) {
         no_memory(s);
         return NULL;
     }
     *o = (struct replay_op){.op.verb = verb, .op.done = done, .handle = s->subs.handle, .id = r->id, .len = r->len};
-    memcpy(o->filter, r->filter, r->len);
+    memcpy(o->text, r->text, r->text_len);
+    o->filter = o->text + (r->filter - r->text);
     return o;
 }
 
@@ -304,7 +325,9 @@ static void ask_barrier(struct session *s, struct replay *r)
 
 static void round_done(struct session *s, struct replay *r)
 {
-    if (r->state == REPLAY_CLOSING)
+    if (r->state == REPLAY_CLOSING && r->draining)
+        r->closed = true;
+    else if (r->state == REPLAY_CLOSING)
         unlink_and_free(s, r);
     else
         ask_barrier(s, r);
@@ -328,8 +351,67 @@ static void go_live(struct session *s, struct replay *r, uint64_t floor)
     }
     ring_free(&r->held);
     r->held_bytes = 0;
+    r->draining = s->persistent;
     ask_barrier(s, r);
-    session_go_on(s);
+    if (r->draining)
+        replay_progress(s);
+    else
+        session_go_on(s);
+}
+
+/* ---- how far it has come, in the store */
+
+static void drained(struct session *s, struct replay *r)
+{
+    r->draining = false;
+    if (r->closed)
+        unlink_and_free(s, r);
+    else
+        session_go_on(s);
+}
+
+static void on_saved(struct store_op *op, void *owner)
+{
+    struct replay *r;
+    struct session *s = op_done(owner, (struct replay_op *)op, &r);
+    bool stands = op->result == ERR_OK || op->result == ERR_NOT_FOUND; /* that: unsubscribed meanwhile */
+    if (r)
+        r->saving = false;
+    if (r && !stands && op->u.past.over && s->conn)
+        conn_fail(s->conn, "the store failed"); /* else the past would come again after a restart, behind what follows it */
+    else if (r && stands && op->u.past.over)
+        drained(s, r);
+    else if (r && stands)
+        replay_progress(s);
+    pool_free(op);
+}
+
+static void save(struct session *s, struct replay *r, uint64_t after, bool over)
+{
+    struct replay_op *o = new_op(s, r, STORE_PAST, on_saved);
+    if (!o)
+        return;
+    o->op.u.past.session = session_number(s);
+    o->op.u.past.filter = o->text;
+    o->op.u.past.filter_len = r->text_len;
+    o->op.u.past.after = after;
+    o->op.u.past.over = over;
+    r->saved = after;
+    r->saving = true;
+    loop_submit(s->loop, &o->op);
+}
+
+void replay_progress(struct session *s)
+{
+    struct replay *r = s->persistent ? reading(s) : NULL;
+    if (!r || !r->started || r->saving)
+        return;
+    uint64_t oldest = session_oldest_past(s), after = oldest ? oldest - 1 : r->after;
+    bool over = r->draining && !oldest;
+    if (over && r->forgotten)
+        drained(s, r);
+    else if (over || (after > r->saved && !r->forgotten))
+        save(s, r, after, over);
 }
 
 /* ---- pages */
@@ -347,10 +429,11 @@ static void take_entry(struct session *s, struct replay *r, struct store_entry *
     if (!m)
         return;
     retained_came(r, m);
-    if (p->state == STORE_ELSEWHERE || p->record <= r->after) /* the latter: it has been cancelled meanwhile */
+    bool again = effective_qos(r, m) == 2 && p->record <= r->sent;
+    if (p->state == STORE_ELSEWHERE || again || p->record <= r->after) /* the latter: it has been cancelled meanwhile */
         msg_unref(m);
     else
-        push_past(s, r, m);
+        push_past(s, r, m, p->record);
 }
 
 static void ignore(struct replay *r, uint64_t record)
@@ -403,7 +486,7 @@ static bool has_wildcard(const struct replay *r)
 void replay_step(struct session *s)
 {
     struct replay *r = reading(s);
-    if (!r || !r->started || !r->origin_known || r->page_pending || r->at_end || !s->conn || s->queue.count >= PAGE_BELOW)
+    if (!r || r->draining || !r->started || !r->origin_known || r->page_pending || r->at_end || !s->conn || s->queue.count >= PAGE_BELOW)
         return;
     struct replay_op *o = new_op(s, r, STORE_HISTORY, on_page);
     if (!o)
@@ -483,21 +566,33 @@ static void ask_origin(struct session *s, const struct replay *r)
         loop_submit(s->loop, &o->op);
 }
 
-struct replay *replay_new(struct session *s, const struct history_spec *spec, uint8_t qos)
+/* A new one, behind the others. spec's filter lies within text. NULL: no memory. */
+static struct replay *append(struct session *s, const uint8_t *text, size_t len, const struct history_spec *spec, uint8_t qos)
+{
+    struct replay *r = pool_alloc(sizeof *r + len);
+    if (!r)
+        return NULL;
+    *r = (struct replay){.id = next_id(), .qos = qos, .newest = spec->newest, .since_ms = spec->since_ms, .len = spec->filter_len,
+                         .text_len = len};
+    memcpy(r->text, text, len);
+    r->filter = r->text + (spec->filter - text);
+    struct replay **at = &s->replays;
+    for (; *at; at = &(*at)->next)
+        if (has_text(*at, text, len))
+            (*at)->forgotten = true; /* the store's row is the new one's */
+    *at = r;
+    return r;
+}
+
+struct replay *replay_new(struct session *s, const uint8_t *text, size_t len, const struct history_spec *spec, uint8_t qos)
 {
     if (!history_policy_overlaps(s->loop->broker->history, spec->filter, spec->filter_len))
         return NULL;
-    struct replay *r = pool_alloc(sizeof *r + spec->filter_len);
+    struct replay *r = append(s, text, len, spec, qos);
     if (!r) {
         no_memory(s);
         return NULL;
     }
-    *r = (struct replay){.id = next_id(), .qos = qos, .newest = spec->newest, .since_ms = spec->since_ms, .len = spec->filter_len};
-    memcpy(r->filter, spec->filter, spec->filter_len);
-    struct replay **at = &s->replays;
-    while (*at)
-        at = &(*at)->next;
-    *at = r;
     session_wait(s);
     r->origin_known = r->newest == 0 && r->since_ms == 0;
     if (!r->origin_known)
@@ -510,12 +605,41 @@ void replay_drop(struct session *s, struct replay *r)
     unlink_and_free(s, r);
 }
 
-struct replay *replay_unstarted(const struct session *s, const uint8_t *filter, size_t len)
+struct replay *replay_unstarted(const struct session *s, const uint8_t *text, size_t len)
 {
     for (struct replay *r = s->replays; r; r = r->next)
-        if (!r->started && r->len == len && memcmp(r->filter, filter, len) == 0)
+        if (!r->started && has_text(r, text, len))
             return r;
     return NULL;
+}
+
+struct store_past replay_place(const struct replay *r)
+{
+    return (struct store_past){.upto = r->upto, .newest = r->newest, .since_ms = r->since_ms};
+}
+
+enum err replay_restore(struct session *s, const uint8_t *text, size_t len, uint8_t qos, const struct store_past *p)
+{
+    struct history_spec spec = {.filter = text, .filter_len = len};
+    if (history_is_spec(text, len) && !history_spec_parse(text, len, 0, &spec))
+        return ERR_CORRUPT;
+    spec.newest = p->newest; /* as they were counted at the SUBSCRIBE */
+    spec.since_ms = p->since_ms;
+    struct replay *r = append(s, text, len, &spec, qos);
+    if (!r)
+        return ERR_NOMEM;
+    r->origin_known = true;
+    r->upto = p->upto;
+    r->after = r->saved = p->after;
+    r->sent = p->sent;
+    return ERR_OK;
+}
+
+const uint8_t *replay_filter(const struct session *s, size_t *len)
+{
+    const struct replay *r = reading(s);
+    *len = r && !r->forgotten ? r->text_len : 0;
+    return r ? r->text : NULL;
 }
 
 void replay_start(struct session *s, struct replay *r)
@@ -532,7 +656,7 @@ void replay_resume(struct session *s)
         if (r->state != REPLAY_READING)
             continue;
         r->id = next_id(); /* whatever was asked is asked again: the connection may have ended because it failed */
-        r->page_pending = false;
+        r->page_pending = r->saving = false;
         r->started = true;
         if (!r->origin_known)
             ask_origin(s, r);
@@ -545,6 +669,7 @@ void replay_resume(struct session *s)
 /* What was ignored for its sake may be another subscription's too: that much is still brought. */
 static void cancel(struct session *s, struct replay *r)
 {
+    r->forgotten = true;
     if (r->first_ignored == 0 && r->held.count == 0) {
         unlink_and_free(s, r);
         return;

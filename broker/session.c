@@ -107,6 +107,7 @@ struct delivery_op {
     uint32_t serial; /* a page's: the connection that asked for it */
     uint64_t *here; /* a page's: sorted records that were in memory when it was asked for */
     size_t n_here;
+    uint8_t filter[]; /* of STORE_PAST_SENT */
 };
 
 static void free_delivery_op(struct store_op *op)
@@ -135,6 +136,29 @@ static bool tell_store(struct session *s, enum store_verb verb, uint64_t record,
     return true;
 }
 
+/* Of a replay: the store's queue gets e, in flight under packet_id. */
+static bool tell_past_sent(struct session *s, const struct entry *e, uint16_t packet_id, void (*done)(struct store_op *op, void *owner))
+{
+    size_t len;
+    const uint8_t *filter = replay_filter(s, &len);
+    struct delivery_op *d = pool_alloc(sizeof *d + len);
+    if (!d)
+        return false;
+    *d = (struct delivery_op){.handle = s->subs.handle, .packet_id = packet_id};
+    if (len > 0)
+        memcpy(d->filter, filter, len);
+    d->op.verb = STORE_PAST_SENT;
+    d->op.done = done;
+    d->op.u.past.session = session_number(s);
+    d->op.u.past.filter = d->filter;
+    d->op.u.past.filter_len = len;
+    d->op.u.past.record = e->record;
+    d->op.u.past.size = (uint32_t)msg_size(e->msg);
+    d->op.u.past.packet_id = packet_id;
+    loop_submit(s->loop, &d->op);
+    return true;
+}
+
 static struct session *op_session(struct loop *l, const struct delivery_op *d)
 {
     loop_answered(l);
@@ -156,6 +180,10 @@ static void on_saved(struct store_op *op, void *owner)
         if (e->packet_id != d->packet_id || e->state != ENTRY_SAVING)
             continue;
         e->state = ENTRY_QUEUED;
+        if (e->past && op->result == ERR_OK)
+            e->past = 0; /* from now on an entry like others */
+        else if (e->past)
+            e->record = 0; /* the store has forgotten the message, or keeps nothing */
         if (!s->conn)
             break;
         conn_mark_dirty(s->conn);
@@ -175,7 +203,7 @@ static void save_ahead(struct session *s)
             uint16_t id = take_packet_id(s);
             if (id == 0)
                 return;
-            if (!tell_store(s, STORE_SENT, e->record, id, on_saved)) {
+            if (!(e->past ? tell_past_sent(s, e, id, on_saved) : tell_store(s, STORE_SENT, e->record, id, on_saved))) {
                 pidset_remove(&s->sent_ids, id);
                 no_memory(s);
                 return;
@@ -375,7 +403,7 @@ static void withhold(struct session *s, struct entry *e)
 {
     if (e->packet_id)
         pidset_remove(&s->sent_ids, e->packet_id);
-    session_withhold(s, e->msg, e->record);
+    session_withhold(s, e->msg, e->past ? 0 : e->record);
     drop_references(e);
 }
 
@@ -522,8 +550,10 @@ size_t session_encode(struct session *s, uint8_t *buf, size_t cap, struct msg **
     }
     if (s->cursor)
         ask_for_page(s);
-    if (s->replays)
+    if (s->replays) {
         replay_step(s);
+        replay_progress(s);
+    }
     if (s->subs.presence)
         session_tell_presence(s);
     return n;
@@ -542,6 +572,23 @@ static void finish(struct session *s, struct entry *e)
         conn_mark_dirty(s->conn); /* the window has room */
     else if (s->subs.presence)
         session_tell_presence(s);
+    if (s->replays)
+        replay_progress(s);
+}
+
+uint64_t session_oldest_past(struct session *s)
+{
+    for (uint32_t i = 0; i < s->inflight.count; i++) {
+        const struct entry *e = ring_at(&s->inflight, i);
+        if (e->past && e->record && e->state != ENTRY_DONE)
+            return e->record;
+    }
+    for (uint32_t i = 0; i < s->queue.count; i++) {
+        const struct entry *e = ring_at(&s->queue, i);
+        if (e->past && e->record)
+            return e->record;
+    }
+    return 0;
 }
 
 bool session_puback(struct session *s, uint16_t packet_id)
@@ -549,7 +596,7 @@ bool session_puback(struct session *s, uint16_t packet_id)
     struct entry *e = find_inflight(s, packet_id);
     if (!e || e->qos != 1 || e->state != ENTRY_SENT)
         return false;
-    if (e->record && !tell_store(s, STORE_ACKED, e->record, packet_id, NULL))
+    if (e->record && !e->past && !tell_store(s, STORE_ACKED, e->record, packet_id, NULL))
         no_memory(s);
     else
         finish(s, e);
@@ -666,6 +713,8 @@ void session_suspend(struct session *s)
     s->queue = kept;
     s->saving = 0;
     session_tell_presence(s);
+    if (s->replays)
+        replay_progress(s);
 }
 
 static void hand_on(struct session *s, struct entry *e)

@@ -22,7 +22,7 @@ struct special;
 /* A message on its way to one receiver: what differs per receiver. */
 struct entry {
     struct msg *msg;           /* one reference; NULL once only PUBREL/PUBCOMP is left, or the entry is done */
-    uint64_t record;           /* in the store; 0: in memory only */
+    uint64_t record;           /* in the store: of the session's queue there, or (past) of the history; 0: in memory only */
     struct share_group *group; /* one reference, when it came by a shared subscription */
     uint32_t sub_id;
     uint16_t packet_id;        /* 0: not sent yet */
@@ -115,6 +115,10 @@ bool session_pubcomp(struct session *s, uint16_t packet_id) MUST_CHECK;
 /* A replay begins: the queue in the store waits, and keeps the live copies. It has ended: the queue goes on (if none other runs). */
 void session_wait(struct session *s);
 void session_go_on(struct session *s);
+
+/* The record of the oldest message that a replay brought and that is not acknowledged (QoS 2: whose entry is not in the store yet; QoS 0: not
+ * sent); 0: there is none. */
+uint64_t session_oldest_past(struct session *s);
 
 /* ---- life ---- */
 

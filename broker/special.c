@@ -165,6 +165,20 @@ enum err special_unsubscribe(struct session *s, int thread, const uint8_t *text,
     return e;
 }
 
+uint8_t special_qos(const struct session *s, const uint8_t *text, size_t len)
+{
+    struct special_filter f = special_inner(text, len);
+    struct looking k = {.filter = f};
+    for (const struct special *x = s->specials; x; x = x->next) {
+        if (x->len == len && memcmp(x->text, text, len) == 0)
+            return x->options & SUB_QOS;
+        if (f.p == text && has_filter(x, f))
+            return x->plain_options & SUB_QOS;
+    }
+    sub_set_each(&s->subs, look, &k);
+    return k.options & SUB_QOS;
+}
+
 void special_forget(struct session *s, const uint8_t *filter, size_t len)
 {
     struct special_filter f = {filter, len};

@@ -19,6 +19,8 @@ struct special_filter special_inner(const uint8_t *text, size_t len);
 enum err special_subscribe(struct session *s, int thread, const uint8_t *text, size_t len, uint8_t options, uint32_t sub_id,
                            bool *added) MUST_CHECK;
 enum err special_unsubscribe(struct session *s, int thread, const uint8_t *text, size_t len, bool *gone) MUST_CHECK;
+/* The QoS of the subscription to text, which must be there. */
+uint8_t special_qos(const struct session *s, const uint8_t *text, size_t len);
 /* The filter was taken from the trie: so goes what is here, and from the store. */
 void special_forget(struct session *s, const uint8_t *filter, size_t len);
 void specials_free(struct session *s);

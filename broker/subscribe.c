@@ -84,7 +84,7 @@ static void send_retained(struct session *s, const uint8_t *filter, size_t len, 
 static void send_past(struct session *s, const uint8_t *text, size_t len, uint8_t qos)
 {
     struct special_filter f = special_inner(text, len);
-    struct replay *r = replay_unstarted(s, f.p, f.len);
+    struct replay *r = replay_unstarted(s, text, len);
     send_retained(s, f.p, f.len, qos, r);
     if (r && s->conn && !s->conn->failed)
         replay_start(s, r);
@@ -97,6 +97,7 @@ struct subscription_op {
     sub_handle handle;
     uint32_t serial, seq;
     bool last;         /* of its packet: the acknowledgement follows */
+    struct store_past past;
     uint8_t filter[];
 };
 
@@ -135,6 +136,11 @@ static void store_subscription(struct conn *c, enum store_verb verb, const struc
     o->op.u.subscription.filter = o->filter;
     o->op.u.subscription.filter_len = f->filter.len;
     o->op.u.subscription.options = f->options;
+    const struct replay *r = verb == STORE_SUBSCRIBE ? replay_unstarted(s, o->filter, f->filter.len) : NULL;
+    if (r) {
+        o->past = replay_place(r);
+        o->op.u.subscription.past = &o->past;
+    }
     loop_submit(c->loop, &o->op);
 }
 
@@ -202,7 +208,7 @@ static bool subscribe_one(struct conn *c, const struct mqtt_filter *f, uint8_t *
         why = "refused: max_subscriptions_per_client reached";
     } else {
         bool added;
-        struct replay *past = is_shared(inner) ? NULL : replay_new(s, &spec, f->options & SUB_QOS); /* started behind SUBACK */
+        struct replay *past = is_shared(inner) ? NULL : replay_new(s, f->filter.p, f->filter.len, &spec, f->options & SUB_QOS); /* started behind SUBACK */
         enum err e = special_subscribe(s, c->loop->epoch_id, f->filter.p, f->filter.len, f->options, 0, &added);
         if (e != ERR_OK) {
             r = MQTT_IMPLEMENTATION_ERROR;

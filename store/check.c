@@ -82,6 +82,21 @@ static void check_subscription(struct check *c, const MDB_val *k, const MDB_val 
 		complain(c, "a subscription of session %u has a wrong hash", (unsigned)get_be(key, 4));
 }
 
+static void check_replay(struct check *c, const MDB_val *k, const MDB_val *v)
+{
+	const uint8_t *key = k->mv_data;
+	store_session session;
+	struct store_past p;
+	if (past_row_decode(k, v, &session, &p) != ERR_OK)
+		complain(c, "a replay's row is malformed");
+	else if (!has_row(c, T_SESSIONS, key, 4))
+		complain(c, "a replay of session %u, which does not exist", session);
+	else if (get_be(key + 4, 8) != siphash24(&c->db.hash_key, (const uint8_t *)v->mv_data + REPLAY_HEAD, v->mv_size - REPLAY_HEAD))
+		complain(c, "a replay of session %u has a wrong hash", session);
+	else if (p.after > c->last_record || p.sent > c->last_record || p.upto > c->last_record)
+		complain(c, "a replay of session %u is beyond the last record", session);
+}
+
 static void check_queue(struct check *c, const MDB_val *k, const MDB_val *v)
 {
 	struct queue_entry e;
@@ -273,7 +288,7 @@ static void check_tables(struct check *c)
 		[T_META] = check_nothing, [T_SESSIONS] = check_session, [T_SUBSCRIPTIONS] = check_subscription, [T_QUEUE] = check_queue,
 		[T_RECEIVED] = check_received, [T_REFERENCES] = check_reference, [T_RETAINED] = check_retained, [T_WILLS] = check_will,
 		[T_TOPICS] = check_topic, [T_TOPIC_NAMES] = check_topic_name, [T_HISTORY] = check_history, [T_HISTORY_ALL] = check_nothing,
-		[T_DEAD] = check_nothing,
+		[T_REPLAYS] = check_replay, [T_DEAD] = check_nothing,
 	};
 	MDB_val k = { 6, (void *)(uintptr_t)"record" }, v;
 	if (mdb_get(c->txn, c->db.t[T_META], &k, &v) == MDB_SUCCESS && v.mv_size == 8)

@@ -19,7 +19,8 @@
 const char *const table_names[T_COUNT] = {
 	[T_META] = "meta", [T_SESSIONS] = "sessions", [T_SUBSCRIPTIONS] = "subscriptions", [T_QUEUE] = "queue", [T_RECEIVED] = "received",
 	[T_MESSAGES] = "messages", [T_REFERENCES] = "references", [T_RETAINED] = "retained", [T_WILLS] = "wills", [T_TOPICS] = "topics",
-	[T_TOPIC_NAMES] = "topic_names", [T_HISTORY] = "history", [T_HISTORY_ALL] = "history_all", [T_DEAD] = "dead",
+	[T_TOPIC_NAMES] = "topic_names", [T_HISTORY] = "history", [T_HISTORY_ALL] = "history_all",
+	[T_REPLAYS] = "replays", [T_DEAD] = "dead",
 };
 
 enum err db_err(int rc)

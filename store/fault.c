@@ -31,7 +31,8 @@ static const char *const where_names[] = { [STORE_BEFORE_COMMIT] = "before-commi
 static const char *const verb_names[] = { [STORE_SESSION_NEW] = "session-new", [STORE_SESSION_STATE] = "session-state",
 	[STORE_SESSION_END] = "session-end", [STORE_SUBSCRIBE] = "subscribe", [STORE_UNSUBSCRIBE] = "unsubscribe", [STORE_PUBLISH] = "publish",
 	[STORE_ACKED] = "acked", [STORE_SENT] = "sent", [STORE_RELEASED] = "released", [STORE_QOS2_DONE] = "qos2-done",
-	[STORE_WILL_PUT] = "will-put", [STORE_WILL_DROP] = "will-drop", [STORE_META] = "meta" };
+	[STORE_WILL_PUT] = "will-put", [STORE_WILL_DROP] = "will-drop", [STORE_META] = "meta", [STORE_PAST] = "past",
+	[STORE_PAST_SENT] = "past-sent" };
 
 static void kill_there(void *arg, enum store_fault where, const struct store_op *batch)
 {

@@ -149,6 +149,8 @@ static enum err session_delete(struct store *s, store_session number, bool *swep
 	if (rc == ERR_OK || rc == ERR_NOT_FOUND)
 		rc = delete_of_session(s, T_SUBSCRIPTIONS, number);
 	if (rc == ERR_OK)
+		rc = delete_of_session(s, T_REPLAYS, number);
+	if (rc == ERR_OK)
 		rc = delete_of_session(s, T_RECEIVED, number);
 	if (rc == ERR_OK)
 		rc = queue_delete(s, number, DELETE_AT_ONCE, &left);
@@ -214,8 +216,11 @@ static enum err subscribe(struct store *s, const struct store_op *op)
 	size_t len = op->u.subscription.filter_len;
 	put_be(prefix, op->u.subscription.session, 4);
 	enum err rc = name_find(&l->db, l->txn, T_SUBSCRIPTIONS, prefix, 4, filter, len, SUBSCRIPTION_HEAD, key, &v);
-	if (op->verb == STORE_UNSUBSCRIBE)
-		return rc == ERR_OK ? db_del(s, T_SUBSCRIPTIONS, key, sizeof key) : rc == ERR_NOT_FOUND ? ERR_OK : rc;
+	if (op->verb == STORE_UNSUBSCRIBE) {
+		if (rc == ERR_OK)
+			rc = db_del(s, T_SUBSCRIPTIONS, key, sizeof key);
+		return rc == ERR_OK ? past_end(s, op->u.subscription.session, filter, len) : rc == ERR_NOT_FOUND ? ERR_OK : rc;
+	}
 	if (l->very_tight)
 		return ERR_FULL;
 	if (rc == ERR_OK || rc == ERR_NOT_FOUND)
@@ -225,7 +230,13 @@ static enum err subscribe(struct store *s, const struct store_op *op)
 	put_be(l->scratch, op->u.subscription.sub_id, 4);
 	l->scratch[4] = op->u.subscription.options;
 	memcpy(l->scratch + SUBSCRIPTION_HEAD, filter, len);
-	return db_put(s, T_SUBSCRIPTIONS, key, sizeof key, l->scratch, SUBSCRIPTION_HEAD + len, 0);
+	rc = db_put(s, T_SUBSCRIPTIONS, key, sizeof key, l->scratch, SUBSCRIPTION_HEAD + len, 0);
+	if (rc == ERR_OK && op->u.subscription.past) {
+		rc = past_begin(s, op->u.subscription.session, filter, len, op->u.subscription.past);
+		if (rc != ERR_OK && s->batch_error == ERR_OK) /* half of the operation is written */
+			s->batch_error = rc;
+	}
+	return rc;
 }
 
 static enum err qos2_done(struct store *s, const struct store_op *op)
@@ -485,6 +496,10 @@ static enum err lmdb_apply(struct store *s, struct store_op *op)
 		return queue_deliver(s, op);
 	case STORE_QOS2_DONE:
 		return qos2_done(s, op);
+	case STORE_PAST:
+		return past_move(s, op);
+	case STORE_PAST_SENT:
+		return past_sent(s, op);
 	case STORE_WILL_PUT:
 		return will_put(s, op);
 	case STORE_WILL_DROP:
@@ -884,6 +899,18 @@ static enum err load_subscription(struct store *s, MDB_txn *txn, const MDB_val *
 	return g->loader->subscription(g->arg, number, p + SUBSCRIPTION_HEAD, v->mv_size - SUBSCRIPTION_HEAD, p[4], (uint32_t)get_be(p, 4));
 }
 
+static enum err load_replay(struct store *s, MDB_txn *txn, const MDB_val *k, const MDB_val *v, void *arg)
+{
+	(void)txn;
+	struct loading *g = arg;
+	store_session number;
+	struct store_past p;
+	enum err rc = past_row_decode(k, v, &number, &p);
+	if (rc != ERR_OK || !g->loader->past || !is_alive(s, number))
+		return rc;
+	return g->loader->past(g->arg, number, (const uint8_t *)v->mv_data + REPLAY_HEAD, v->mv_size - REPLAY_HEAD, &p);
+}
+
 static enum err load_received(struct store *s, MDB_txn *txn, const MDB_val *k, const MDB_val *v, void *arg)
 {
 	(void)txn, (void)v;
@@ -968,8 +995,8 @@ static enum err end_over_quota(struct store *s)
 static enum err lmdb_load(struct store *s, const struct store_loader *loader, void *arg)
 {
 	static const struct { enum table t; row_fn f; } steps[] = {
-		{ T_SESSIONS, load_session }, { T_SUBSCRIPTIONS, load_subscription }, { T_RECEIVED, load_received }, { T_RETAINED, load_retained },
-		{ T_WILLS, load_will },
+		{ T_SESSIONS, load_session }, { T_SUBSCRIPTIONS, load_subscription }, { T_REPLAYS, load_replay }, { T_RECEIVED, load_received },
+		{ T_RETAINED, load_retained }, { T_WILLS, load_will },
 	};
 	struct loading g = { .loader = loader, .arg = arg, .now_ms = clock_wall_ms() };
 	MDB_txn *txn;

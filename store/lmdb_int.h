@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* The disk backend's parts: db.c (file, tables, transactions, space), pages.c (its form), message.c (message records), lmdb.c (operations), queue.c (sessions'
- * queues), history.c, read.c (pages). The layout of the tables is in docs/store.md. */
+ * queues), history.c, past.c (replays), read.c (pages). The layout of the tables is in docs/store.md. */
 #ifndef STORE_LMDB_INT_H
 #define STORE_LMDB_INT_H
 
@@ -15,7 +15,7 @@
 
 enum table {
 	T_META, T_SESSIONS, T_SUBSCRIPTIONS, T_QUEUE, T_RECEIVED, T_MESSAGES, T_REFERENCES, T_RETAINED, T_WILLS, T_TOPICS, T_TOPIC_NAMES,
-	T_HISTORY, T_HISTORY_ALL, T_DEAD, T_COUNT
+	T_HISTORY, T_HISTORY_ALL, T_REPLAYS, T_DEAD, T_COUNT
 };
 extern const char *const table_names[T_COUNT];
 
@@ -116,6 +116,7 @@ static inline uint64_t get_be(const uint8_t *p, unsigned bytes)
 #define SESSION_CONNECTED 1u
 #define SESSION_OVER_QUOTA 2u
 #define SUBSCRIPTION_HEAD 5u   /* subscription identifier 4, options 1; the filter follows */
+#define REPLAY_HEAD 40u        /* read up to 8, sent up to 8, and of where it began: up to 8, newest 8, since ms 8; the filter follows */
 #define TOPIC_HEAD 16u         /* count 8, bytes 8; the name follows */
 #define HISTORY_KEY 12u        /* topic 4, record 8 */
 #define HISTORY_VALUE 12u      /* time 8, size 4 (by topic); time 8, topic 4 (over all) */
@@ -196,6 +197,8 @@ enum err pages_verify(int fd, bool all, uint64_t *page, const char **what) MUST_
 
 /* Writes m under record with refs references (>= 1). */
 enum err message_put(struct store *s, uint64_t record, const struct msg *m, uint32_t refs) MUST_CHECK;
+/* One reference more. ERR_NOT_FOUND: the message is gone. */
+enum err message_ref(struct store *s, uint64_t record) MUST_CHECK;
 /* Takes one reference away; the last one takes the message. */
 enum err message_unref(struct store *s, uint64_t record) MUST_CHECK;
 /* Reads and opens one into *out (one reference). ERR_CORRUPT, ERR_NOT_FOUND, ERR_NOMEM, ERR_IO. */
@@ -208,6 +211,8 @@ struct stored_session *session_add(struct lmdb *l, store_session number); /* NUL
 void session_touch(struct lmdb *l, struct stored_session *session);       /* before it changes */
 enum err queue_publish(struct store *s, struct store_op *op) MUST_CHECK;
 enum err queue_deliver(struct store *s, struct store_op *op) MUST_CHECK;
+/* An entry for a message that is stored already; where there is one it is replaced. ERR_NOT_FOUND: the message is gone. */
+enum err queue_insert(struct store *s, struct stored_session *session, const struct queue_entry *e) MUST_CHECK;
 void queue_note_acked(struct lmdb *l, const struct store_op *batch); /* before the batch is applied */
 /* Deletes up to max entries of the session's queue; *left: whether any remain. */
 enum err queue_delete(struct store *s, store_session number, size_t max, bool *left) MUST_CHECK;
@@ -231,6 +236,14 @@ bool history_has_work(struct store *s, size_t topics);
 enum err history_load(struct store *s, MDB_txn *txn) MUST_CHECK;
 void history_settle(struct lmdb *l, bool committed);            /* forgets or undoes what the transaction changed in memory */
 void history_free(struct lmdb *l);
+
+/* ---- past.c: writer thread, in a transaction */
+
+enum err past_row_decode(const MDB_val *k, const MDB_val *v, store_session *session, struct store_past *p) MUST_CHECK;
+enum err past_begin(struct store *s, store_session session, const uint8_t *filter, size_t len, const struct store_past *p) MUST_CHECK;
+enum err past_end(struct store *s, store_session session, const uint8_t *filter, size_t len) MUST_CHECK;
+enum err past_move(struct store *s, const struct store_op *op) MUST_CHECK; /* STORE_PAST */
+enum err past_sent(struct store *s, const struct store_op *op) MUST_CHECK; /* STORE_PAST_SENT */
 
 /* ---- read.c: reader thread */
 

@@ -653,8 +653,10 @@ static enum err memory_apply(struct store *s, struct store_op *op)
 	case STORE_WILL_DROP:
 		will_drop(s, op->u.will.session);
 		return ERR_OK;
-	case STORE_META: /* would be gone at the only time when it is read */
+	case STORE_META: case STORE_PAST: /* would be gone at the only time when it is read */
 		return ERR_OK;
+	case STORE_PAST_SENT: /* likewise */
+		return ERR_NOT_FOUND;
 	case STORE_PAGE: case STORE_HISTORY: case STORE_BARRIER:
 		break;
 	}

@@ -125,6 +125,21 @@ static enum err message_delete(struct store *s, uint64_t record)
 	return rc == MDB_SUCCESS || rc == MDB_NOTFOUND ? ERR_OK : db_fail(s, rc);
 }
 
+enum err message_ref(struct store *s, uint64_t record)
+{
+	uint8_t key[KEY], count[4];
+	MDB_val v;
+	put_be(key, record, 8);
+	enum err rc = db_get(s, T_MESSAGES, key, KEY, &v);
+	if (rc != ERR_OK)
+		return rc;
+	rc = db_get(s, T_REFERENCES, key, KEY, &v);
+	if (rc != ERR_OK && rc != ERR_NOT_FOUND)
+		return rc;
+	put_be(count, rc == ERR_OK && v.mv_size == sizeof count ? get_be(v.mv_data, 4) + 1 : 2, 4);
+	return db_put(s, T_REFERENCES, key, KEY, count, sizeof count, 0);
+}
+
 enum err message_unref(struct store *s, uint64_t record)
 {
 	uint8_t key[KEY], count[4];

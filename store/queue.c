@@ -202,6 +202,27 @@ enum err queue_deliver(struct store *s, struct store_op *op)
 	return rc;
 }
 
+enum err queue_insert(struct store *s, struct stored_session *session, const struct queue_entry *e)
+{
+	MDB_cursor *c = NULL;
+	struct queue_entry before = { 0 };
+	enum err rc = entry_find(s, session->number, e->record, &c, &before);
+	if (rc == ERR_OK) {
+		rc = before.state == STORE_PUBREL ? ERR_INVALID : entry_replace(s, c, session->number, e);
+		mdb_cursor_close(c);
+		return rc;
+	}
+	if (rc != ERR_NOT_FOUND)
+		return rc;
+	rc = message_ref(s, e->record);
+	if (rc != ERR_OK)
+		return rc;
+	session_touch(lmdb_of(s), session);
+	session->now.messages++;
+	session->now.bytes += e->size;
+	return entry_put(s, session->number, e);
+}
+
 /* ---- quotas */
 
 static bool over_quota(const struct store *s, const struct stored_session *session, size_t size)

@@ -173,7 +173,7 @@ static size_t op_bytes(const struct store_op *op)
 		return msg_size(op->u.will.msg);
 	case STORE_SESSION_NEW: case STORE_SESSION_STATE: case STORE_SESSION_END: case STORE_SUBSCRIBE: case STORE_UNSUBSCRIBE:
 	case STORE_ACKED: case STORE_SENT: case STORE_RELEASED: case STORE_QOS2_DONE: case STORE_WILL_DROP: case STORE_PAGE:
-	case STORE_HISTORY: case STORE_BARRIER:
+	case STORE_HISTORY: case STORE_BARRIER: case STORE_PAST: case STORE_PAST_SENT:
 		break;
 	case STORE_META:
 		return op->u.meta.len;

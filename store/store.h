@@ -48,6 +48,9 @@ typedef uint32_t store_session;
  *                 (record_failed).
  * HISTORY         as PAGE, of what was published with history set, oldest first. Never ERR_NOT_FOUND. What the queue of u.history.session
  *                 (0: none) holds when it is read comes with state STORE_ELSEWHERE.
+ * PAST            ERR_NOT_FOUND: no replay of that filter is known (nothing to do). over: it is no longer known; ERR_OK also if it was not.
+ * PAST_SENT       an INFLIGHT entry of QoS 2 under packet_id, and with it the replay's `sent`. ERR_NOT_FOUND: no such session, or the message is
+ *                 no longer kept (in memory: ever): it then lives with the submitter alone.
  * META            put, or removed when value is NULL; synced before the completion whatever the durability. */
 enum store_verb {
 	STORE_SESSION_NEW,    /* u.session: create; a former session of the same client id is gone already */
@@ -64,6 +67,8 @@ enum store_verb {
 	STORE_WILL_DROP,
 	STORE_PAGE,           /* u.page: read queue entries */
 	STORE_HISTORY,        /* u.history: read a topic's or filter's past */
+	STORE_PAST,           /* u.past: how far a replay has come */
+	STORE_PAST_SENT,      /* u.past: a QoS 2 message of a replay is about to be sent */
 	STORE_META,           /* u.meta: a small named value (wrapped keys, membership) */
 	STORE_BARRIER,        /* completes when all before it has; u.barrier.last_record */
 };
@@ -92,6 +97,13 @@ struct store_entry {                 /* of a page */
 	uint8_t qos, retain, state;  /* state: enum store_delivery_state */
 };
 
+/* The past of a new subscription, on its way to a persistent session: where it goes on after a restart. */
+struct store_past {
+	uint64_t after;              /* records up to here have been brought and acknowledged */
+	uint64_t sent;               /* those of QoS 2 up to here have entries in the queue, or had */
+	uint64_t upto, newest, since_ms; /* as of a history read, while after is 0; SUBSCRIBE puts the last record for an upto of 0 */
+};
+
 struct store_op {
 	struct mail mail;            /* queues it both ways */
 	struct mailbox *reply;       /* where done runs; NULL: nobody wants to know, the store frees op by free_op */
@@ -113,6 +125,7 @@ struct store_op {
 			const uint8_t *filter; size_t filter_len;      /* submitter's, valid until done */
 			uint32_t sub_id;
 			uint8_t options;
+			const struct store_past *past;                 /* SUBSCRIBE: a replay begins (valid until done); NULL: none does, one that runs goes on */
 		} subscription;
 		struct {
 			struct msg *msg;                       /* submitter's reference, valid until done */
@@ -129,6 +142,15 @@ struct store_op {
 			uint64_t record;
 			uint16_t packet_id;
 		} delivery;
+		struct {
+			store_session session;
+			const uint8_t *filter; size_t filter_len;      /* as subscribed; submitter's, valid until done */
+			uint64_t after;                                /* PAST, not over */
+			bool over;
+			uint16_t packet_id;                            /* PAST_SENT, as below */
+			uint32_t size;                                 /* msg_size */
+			uint64_t record;
+		} past;
 		struct {
 			store_session session;
 			struct msg *msg;                       /* submitter's reference, valid until done */
@@ -229,6 +251,7 @@ struct store_loader {
 	enum err (*session)(void *arg, store_session number, const char *client_id, size_t client_id_len,
 	    const char *cn, size_t cn_len, uint64_t expiry_s, uint64_t away_since_ms); /* connected when the process ended: now */
 	enum err (*subscription)(void *arg, store_session number, const uint8_t *filter, size_t len, uint8_t options, uint32_t sub_id);
+	enum err (*past)(void *arg, store_session number, const uint8_t *filter, size_t len, const struct store_past *p); /* a replay is not over */
 	enum err (*qos2_received)(void *arg, store_session number, uint16_t packet_id);
 	enum err (*retained)(void *arg, struct msg *m);
 	enum err (*will)(void *arg, store_session number, struct msg *m);
