@@ -10,6 +10,11 @@
 static const uint8_t oid_common_name[] = { 0x55, 0x04, 0x03 };       /* 2.5.4.3 */
 static const uint8_t oid_key_usage[] = { 0x55, 0x1d, 0x0f };         /* 2.5.29.15 */
 static const uint8_t oid_subject_key_id[] = { 0x55, 0x1d, 0x0e };    /* 2.5.29.14 */
+static const uint8_t oid_alt_name[] = { 0x55, 0x1d, 0x11 };          /* 2.5.29.17 */
+static const uint8_t oid_constraints[] = { 0x55, 0x1d, 0x13 };       /* 2.5.29.19 */
+static const uint8_t oid_extended_usage[] = { 0x55, 0x1d, 0x25 };    /* 2.5.29.37 */
+static const uint8_t oid_server_auth[] = { 0x2b, 6, 1, 5, 5, 7, 3, 1 };
+static const uint8_t oid_any_usage[] = { 0x55, 0x1d, 0x25, 0x00 };
 
 static bool read_subject_key_id(struct der value, struct cert *out)
 {
@@ -27,6 +32,35 @@ static bool read_key_usage(struct der value, struct cert *out, bool *seen)
 		return false;
 	*seen = true;
 	out->key_usage = bits.p[1];
+	return true;
+}
+
+/* BasicConstraints ::= SEQUENCE { cA BOOLEAN DEFAULT FALSE, pathLenConstraint INTEGER OPTIONAL } */
+static bool read_constraints(struct der value, struct cert *out)
+{
+	struct der constraints, ca;
+	if (!der_take(&value, DER_SEQUENCE, &constraints) || !der_empty(value))
+		return false;
+	if (!der_next_is(constraints, DER_BOOLEAN))
+		return true;
+	if (!der_take(&constraints, DER_BOOLEAN, &ca) || der_len(ca) != 1)
+		return false;
+	out->is_ca = *ca.p != 0;
+	return true;
+}
+
+static bool read_extended_usage(struct der value, struct cert *out)
+{
+	struct der list, oid;
+	if (!der_take(&value, DER_SEQUENCE, &list) || !der_empty(value))
+		return false;
+	out->for_servers = false;
+	while (!der_empty(list)) {
+		if (!der_take(&list, DER_OID, &oid))
+			return false;
+		if (der_equal(oid, oid_server_auth, sizeof oid_server_auth) || der_equal(oid, oid_any_usage, sizeof oid_any_usage))
+			out->for_servers = true;
+	}
 	return true;
 }
 
@@ -48,6 +82,11 @@ static bool read_extensions(struct der d, struct cert *out)
 			return false;
 		if (der_equal(oid, oid_key_usage, sizeof oid_key_usage) && !read_key_usage(value, out, &key_usage_seen))
 			return false;
+		if (der_equal(oid, oid_constraints, sizeof oid_constraints) && !read_constraints(value, out))
+			return false;
+		if (der_equal(oid, oid_extended_usage, sizeof oid_extended_usage) && !read_extended_usage(value, out))
+			return false;
+		out->has_san |= der_equal(oid, oid_alt_name, sizeof oid_alt_name);
 	}
 	return true;
 }
@@ -104,9 +143,12 @@ enum err cert_parse(struct cert *out, const void *der, size_t len)
 	memset(out, 0, sizeof *out);
 	out->whole = d;
 	out->key_usage = 0xff;
+	out->for_servers = true;
 	if (!der_take(&d, DER_SEQUENCE, &cert) || !der_empty(d) || !der_take(&cert, DER_SEQUENCE, &tbs) ||
 	    !der_take(&cert, DER_SEQUENCE, &skip) || !der_take(&cert, DER_BIT_STRING, &skip) || !der_empty(cert) || !read_tbs(tbs, out))
 		return ERR_INVALID;
+	if (out->version < 3)
+		out->is_ca = der_equal(out->issuer, out->subject.p, der_len(out->subject));
 	return ERR_OK;
 }
 
@@ -195,6 +237,14 @@ enum err cert_common_name(const struct cert *c, struct der *cn, const char **why
 	else
 		*why = text_fault(*cn, tag != DER_UTF8_STRING);
 	return *why ? ERR_INVALID : ERR_OK;
+}
+
+void cert_show_name(char *out, size_t cap, struct der name)
+{
+	unsigned tag;
+	struct der cn = der_of(NULL, 0);
+	(void)find_common_name(name, &tag, &cn); /* of several CNs the first is shown */
+	cert_escape(out, cap, cn.p ? cn : der_of("(no CN)", 7));
 }
 
 void cert_fingerprint(const struct cert *c, uint8_t out[static 32])

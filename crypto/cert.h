@@ -26,6 +26,9 @@ struct cert {
 	unsigned version;         /* 1, 2 or 3 */
 	unsigned key_usage;       /* bits of enum cert_key_usage; all of them when the certificate does not say */
 	bool has_extensions;
+	bool is_ca;               /* basicConstraints says so; X.509 v1 and v2: it is its own issuer */
+	bool has_san;             /* subjectAltName */
+	bool for_servers;         /* extendedKeyUsage allows it, or there is none */
 };
 
 /* Reads one certificate that fills len bytes exactly. ERR_INVALID when it is not strict DER of RFC 5280's shape. */
@@ -45,6 +48,9 @@ const char *cert_name_fault(struct der v);
 
 /* SHA-256 of the certificate's DER. */
 void cert_fingerprint(const struct cert *c, uint8_t out[static 32]);
+
+/* Writes the CN of a Name (header included) as cert_escape does, or "(no CN)". */
+void cert_show_name(char *out, size_t cap, struct der name);
 
 /* Writes v as text for a log, other than printable ASCII as \xNN, cut to fit; always terminated. */
 void cert_escape(char *out, size_t cap, struct der v);

@@ -19,10 +19,21 @@
 enum err tls_init(void) MUST_CHECK;
 void tls_cleanup(void);
 
+/* A client whose name is pinned gets in with one of its pinned keys alone. */
+struct tls_pin {
+	const char *cn;
+	uint8_t key[32];                /* SHA-256 of the SubjectPublicKeyInfo */
+};
+
 struct tls_options {
 	const char *cafile, *capath;    /* PEM; at least one */
 	const char *certfile, *keyfile; /* PEM; chain in certfile */
-	const char *crlfile;            /* PEM, may hold several; NULL: revocation is not checked */
+	const char *crlfile;            /* PEM, may hold lists of several issuers; NULL: revocation is not checked */
+	bool crl_expired_ok;            /* a list past its end still says who is revoked; else nobody of its issuer gets in */
+	const struct tls_pin *pins;
+	size_t n_pins;
+	void (*warn)(void *arg, const char *text); /* what is odd in the files, and no error; NULL: nobody is told */
+	void *warn_arg;
 	const char *ciphers;            /* TLS 1.2 list, NULL: default (ECDHE with AES-GCM or ChaCha20 only) */
 	const char *ciphers_tls13;      /* NULL: default */
 	bool tls12;                     /* also accept 1.2; 1.3 always */
@@ -33,6 +44,16 @@ struct tls_options {
 struct tls_ctx *tls_ctx_new(const struct tls_options *o, char *error, size_t error_len) MUST_CHECK;
 struct tls_ctx *tls_ctx_ref(struct tls_ctx *ctx);
 void tls_ctx_unref(struct tls_ctx *ctx);
+
+#define TLS_NAME_MAX 96 /* bytes of a name as text, its NUL included */
+
+/* When something ends, and whose it is. */
+struct tls_date {
+	int64_t end_s;                  /* seconds since 1970; INT64_MAX: there is none */
+	char name[TLS_NAME_MAX];        /* the CN, escaped */
+};
+struct tls_dates { struct tls_date own, authority, list; }; /* of several, the first to end (of one issuer's lists: the newest) */
+const struct tls_dates *tls_ctx_dates(const struct tls_ctx *ctx);
 
 /* Where a call reads ciphertext from and appends ciphertext to: the loop's buffers. */
 struct tls_io {
@@ -46,17 +67,20 @@ struct tls_io {
 enum tls_cause {
 	TLS_CAUSE_NONE = 0,
 	TLS_CAUSE_EXPIRED, TLS_CAUSE_NOT_YET_VALID, TLS_CAUSE_UNKNOWN_CA, TLS_CAUSE_NO_CERTIFICATE, TLS_CAUSE_WRONG_EKU,
-	TLS_CAUSE_BAD_CN, TLS_CAUSE_REVOKED, TLS_CAUSE_CRL_MISSING, TLS_CAUSE_BAD_CERTIFICATE, TLS_CAUSE_PLAINTEXT,
+	TLS_CAUSE_BAD_CN, TLS_CAUSE_REVOKED, TLS_CAUSE_CRL_MISSING, TLS_CAUSE_CRL_EXPIRED, TLS_CAUSE_CA_EXPIRED, TLS_CAUSE_PIN,
+	TLS_CAUSE_WEAK_KEY, TLS_CAUSE_CHAIN, TLS_CAUSE_BAD_CERTIFICATE, TLS_CAUSE_PLAINTEXT,
 	TLS_CAUSE_VERSION, TLS_CAUSE_CIPHER, TLS_CAUSE_PEER_ALERT, TLS_CAUSE_NOMEM, TLS_CAUSE_PROTOCOL,
 };
 /* A sentence such as "certificate expired"; never NULL. */
 const char *tls_cause_text(enum tls_cause c);
 
 struct tls_conn;
-/* Would the peer of c, which is up, still get in with `now`, a context made later from changed files? TLS_CAUSE_NONE, TLS_CAUSE_REVOKED (it or an
- * intermediate is on a list) or TLS_CAUSE_UNKNOWN_CA (its authority is gone). Judged from names, keys and serial numbers that the
- * handshake left; dates and missing lists end no connection. The thread that owns c. */
-enum tls_cause tls_conn_recheck(const struct tls_conn *c, const struct tls_ctx *now) MUST_CHECK;
+
+/* Would the peer of c, which is up, still get in with `now`, a context made later from changed files? TLS_CAUSE_NONE (from then on it is
+ * compared with that one), TLS_CAUSE_REVOKED (it or an intermediate is on a list), TLS_CAUSE_UNKNOWN_CA (its authority is gone) or
+ * TLS_CAUSE_PIN. Judged from names, keys and serial numbers that the handshake left; dates and missing lists end no connection. The thread
+ * that owns c. */
+enum tls_cause tls_conn_recheck(struct tls_conn *c, const struct tls_ctx *now) MUST_CHECK;
 
 enum tls_status {
 	TLS_DONE = 0,

@@ -16,7 +16,12 @@ const char *tls_cause_text(enum tls_cause c)
 	case TLS_CAUSE_WRONG_EKU: return "certificate not meant for TLS clients (extended key usage)";
 	case TLS_CAUSE_BAD_CN: return "certificate's common name is not usable as an identity";
 	case TLS_CAUSE_REVOKED: return "certificate revoked";
-	case TLS_CAUSE_CRL_MISSING: return "revocation list missing or out of date";
+	case TLS_CAUSE_CRL_MISSING: return "no revocation list of the certificate's issuer";
+	case TLS_CAUSE_CRL_EXPIRED: return "the revocation list of the certificate's issuer is out of date";
+	case TLS_CAUSE_CA_EXPIRED: return "the certificate's CA has expired";
+	case TLS_CAUSE_PIN: return "certificate's key is not one that is pinned for its name";
+	case TLS_CAUSE_WEAK_KEY: return "certificate's key is too weak (less than RSA of 2048 or EC of 256 bits)";
+	case TLS_CAUSE_CHAIN: return "certificate chain is longer than allowed, or one of its issuers is no CA";
 	case TLS_CAUSE_BAD_CERTIFICATE: return "certificate not acceptable";
 	case TLS_CAUSE_PLAINTEXT: return "plain text on a TLS port";
 	case TLS_CAUSE_VERSION: return "no TLS version in common";
@@ -42,7 +47,7 @@ enum tls_cause tls_cause_of(int wolf_error)
 		{ EXTKEYUSE_AUTH_E, TLS_CAUSE_WRONG_EKU },
 		{ CRL_CERT_REVOKED, TLS_CAUSE_REVOKED },
 		{ CRL_MISSING, TLS_CAUSE_CRL_MISSING },
-		{ CRL_CERT_DATE_ERR, TLS_CAUSE_CRL_MISSING },
+		{ CRL_CERT_DATE_ERR, TLS_CAUSE_CRL_EXPIRED },
 		{ ASN_CRL_NO_SIGNER_E, TLS_CAUSE_CRL_MISSING },
 		{ ASN_CRL_CONFIRM_E, TLS_CAUSE_CRL_MISSING },
 		{ ASN_VERSION_E, TLS_CAUSE_BAD_CERTIFICATE },
@@ -53,8 +58,8 @@ enum tls_cause tls_cause_of(int wolf_error)
 		{ ASN_SIG_KEY_E, TLS_CAUSE_BAD_CERTIFICATE },
 		{ ASN_CRIT_EXT_E, TLS_CAUSE_BAD_CERTIFICATE },
 		{ ASN_NAME_INVALID_E, TLS_CAUSE_BAD_CERTIFICATE },
-		{ ASN_PATHLEN_INV_E, TLS_CAUSE_BAD_CERTIFICATE },
-		{ ASN_PATHLEN_SIZE_E, TLS_CAUSE_BAD_CERTIFICATE },
+		{ ASN_PATHLEN_INV_E, TLS_CAUSE_CHAIN },
+		{ ASN_PATHLEN_SIZE_E, TLS_CAUSE_CHAIN },
 		{ ASN_EXPECT_0_E, TLS_CAUSE_BAD_CERTIFICATE },
 		{ ASN_BITSTR_E, TLS_CAUSE_BAD_CERTIFICATE },
 		{ ASN_DATE_SZ_E, TLS_CAUSE_BAD_CERTIFICATE },
@@ -62,11 +67,11 @@ enum tls_cause tls_cause_of(int wolf_error)
 		{ KEYUSAGE_E, TLS_CAUSE_BAD_CERTIFICATE },
 		{ KEYUSE_SIGNATURE_E, TLS_CAUSE_BAD_CERTIFICATE },
 		{ KEYUSE_ENCIPHER_E, TLS_CAUSE_BAD_CERTIFICATE },
-		{ MAX_CHAIN_ERROR, TLS_CAUSE_BAD_CERTIFICATE },
-		{ NOT_CA_ERROR, TLS_CAUSE_BAD_CERTIFICATE },
+		{ MAX_CHAIN_ERROR, TLS_CAUSE_CHAIN },
+		{ NOT_CA_ERROR, TLS_CAUSE_CHAIN },
 		{ PEER_KEY_ERROR, TLS_CAUSE_BAD_CERTIFICATE },
-		{ RSA_KEY_SIZE_E, TLS_CAUSE_BAD_CERTIFICATE },
-		{ ECC_KEY_SIZE_E, TLS_CAUSE_BAD_CERTIFICATE },
+		{ RSA_KEY_SIZE_E, TLS_CAUSE_WEAK_KEY },
+		{ ECC_KEY_SIZE_E, TLS_CAUSE_WEAK_KEY },
 		{ VERIFY_CERT_ERROR, TLS_CAUSE_BAD_CERTIFICATE },
 		{ UNSUPPORTED_CERTIFICATE, TLS_CAUSE_BAD_CERTIFICATE },
 		{ VERSION_ERROR, TLS_CAUSE_VERSION },

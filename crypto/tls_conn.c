@@ -5,6 +5,7 @@
  * peer that announces 16 KiB and sends five bytes costs five bytes, and wolfSSL keeps no buffer between calls. */
 #include "crypto/tls_int.h"
 
+#include "base/clock.h"
 #include "base/pool.h"
 #include "crypto/cert.h"
 
@@ -37,6 +38,8 @@ struct tls_conn {
 	uint32_t part_len, part_cap, part_fed, direct_left, backlog_len;
 	struct trust_hop *above; /* of intermediates that the peer sent, from the leaf's issuer up; NULL: none */
 	struct trust_hash issuer;/* of the leaf */
+	struct trust_hash key;   /* the leaf's */
+	struct tls_trust *trust; /* by which it got in, or was judged last */
 	uint8_t n_above;
 	int verify_error;        /* what the verify callback refused */
 	uint8_t cause;           /* enum tls_cause */
@@ -230,7 +233,7 @@ static enum tls_status fail_wolf(struct tls_conn *c, int error)
 
 /* ---- who the peer is */
 
-/* The leaf's signature, dates and revocation, against the context's authorities. */
+/* The leaf's signature and dates, against the context's authorities. */
 static int verify_again(const struct tls_conn *c, const uint8_t *der, size_t len)
 {
 	return wolfSSL_CertManagerVerifyBuffer(wolfSSL_CTX_GetCertManager(c->ctx->wolf), der, (long)len, WOLFSSL_FILETYPE_ASN1);
@@ -276,13 +279,43 @@ static bool take_identity(struct tls_conn *c, const struct cert *cert)
 	return true;
 }
 
-/* Keeps what tls_conn_recheck needs of the chain: who issued whom under which number. */
+/* The leaf and what the peer sent above it; returns how many. */
+static size_t chain_of(const struct tls_conn *c, struct trust_hop hops[static 1 + CHAIN_MAX])
+{
+	hops[0] = (struct trust_hop){ .issuer = c->issuer, .serial = tls_trust_serial(der_of(c->id->serial, c->id->serial_len)) };
+	if (c->n_above)
+		memcpy(hops + 1, c->above, c->n_above * sizeof *hops);
+	return 1u + c->n_above;
+}
+
+static bool may_use_name(const struct tls_conn *c, const struct tls_trust *t)
+{
+	struct trust_hash cn = tls_trust_hash(der_of(c->id->cn, c->id->cn_len));
+	return tls_trust_may_use(t, &cn, &c->key);
+}
+
+/* What wolfSSL does not judge: revocation, authorities that ended, pinned keys. */
+static bool admit(struct tls_conn *c)
+{
+	struct trust_hop hops[1 + CHAIN_MAX];
+	enum tls_cause cause = tls_trust_admits(c->trust, hops, chain_of(c, hops), (int64_t)(clock_wall_ms() / 1000));
+	if (cause == TLS_CAUSE_NONE && !may_use_name(c, c->trust))
+		cause = TLS_CAUSE_PIN;
+	if (cause == TLS_CAUSE_NONE)
+		return true;
+	set_detail(c, "CN '%s'", c->id->cn);
+	c->cause = (uint8_t)cause;
+	return false;
+}
+
+/* Keeps what the chain is judged by: who issued whom under which number. */
 static bool note_chain(struct tls_conn *c, const struct cert *leaf, const WOLFSSL_X509_STORE_CTX *store)
 {
 	struct trust_hop hops[CHAIN_MAX];
 	struct der issuer = leaf->issuer;
 	uint8_t n = 0;
 	c->issuer = tls_trust_hash(issuer);
+	c->key = tls_trust_hash(leaf->spki);
 	for (int i = 1; i < store->totalCerts && n < CHAIN_MAX; i++) {
 		struct cert cert;
 		const WOLFSSL_BUFFER_INFO *sent = &store->certs[i];
@@ -333,7 +366,7 @@ int tls_conn_verify(int ok, WOLFSSL_X509_STORE_CTX *store)
 		c->verify_error = KEYUSE_SIGNATURE_E;
 		return 0;
 	}
-	return take_identity(c, &cert) && note_chain(c, &cert, store);
+	return take_identity(c, &cert) && note_chain(c, &cert, store) && admit(c);
 }
 
 /* ---- the interface */
@@ -350,6 +383,7 @@ struct tls_conn *tls_conn_new(struct tls_ctx *ctx)
 		return NULL;
 	}
 	c->ctx = tls_ctx_ref(ctx);
+	c->trust = tls_trust_ref(ctx->trust);
 	wolfSSL_SetIOReadCtx(c->ssl, c);
 	wolfSSL_SetIOWriteCtx(c->ssl, c);
 	wolfSSL_SetCertCbCtx(c->ssl, c);
@@ -362,6 +396,7 @@ void tls_conn_free(struct tls_conn *c)
 		return;
 	wolfSSL_free(c->ssl);
 	tls_ctx_unref(c->ctx);
+	tls_trust_unref(c->trust);
 	identity_unref(c->id);
 	pool_free(c->part);
 	pool_free(c->backlog);
@@ -476,19 +511,19 @@ void tls_close(struct tls_conn *c, struct tls_io *io)
 	c->io = NULL;
 }
 
-enum tls_cause tls_conn_recheck(const struct tls_conn *c, const struct tls_ctx *now)
+enum tls_cause tls_conn_recheck(struct tls_conn *c, const struct tls_ctx *now)
 {
-	if (c->ctx == now || !c->id)
+	struct trust_hop hops[1 + CHAIN_MAX];
+	if (c->trust == now->trust || !c->id)
 		return TLS_CAUSE_NONE;
-	struct trust_hop leaf = { .issuer = c->issuer, .serial = tls_trust_serial(der_of(c->id->serial, c->id->serial_len)) };
-	for (unsigned i = 0; i <= c->n_above; i++) {
-		const struct trust_hop *hop = i == 0 ? &leaf : &c->above[i - 1];
-		if (tls_trust_revokes(now->trust, hop))
-			return TLS_CAUSE_REVOKED;
-		if (tls_trust_keeps(c->ctx->trust, now->trust, &hop->issuer))
-			return TLS_CAUSE_NONE;
-	}
-	return TLS_CAUSE_UNKNOWN_CA;
+	enum tls_cause cause = tls_trust_still_admits(c->trust, now->trust, hops, chain_of(c, hops));
+	if (cause != TLS_CAUSE_NONE)
+		return cause;
+	if (!may_use_name(c, now->trust))
+		return TLS_CAUSE_PIN;
+	tls_trust_unref(c->trust); /* long lists must not live as long as the oldest connection */
+	c->trust = tls_trust_ref(now->trust);
+	return TLS_CAUSE_NONE;
 }
 
 enum tls_cause tls_conn_cause(const struct tls_conn *c)

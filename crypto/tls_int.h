@@ -10,10 +10,12 @@
 #include <wolfssl/ssl.h>
 
 #include <stdatomic.h>
+#include <time.h>
 
 struct tls_ctx {
 	atomic_uint refs;
 	struct tls_trust *trust; /* immutable after tls_ctx_new */
+	struct tls_dates dates;  /* immutable after tls_ctx_new */
 	WOLFSSL_CTX *wolf; /* immutable after tls_ctx_new; wolfSSL locks what it caches in there */
 };
 
@@ -25,7 +27,20 @@ const char *tls_alert_text(int description);
 /* The usual name of a suite that wolfSSL calls wolf_name; "" for NULL. */
 const char *tls_suite_name(const char *wolf_name);
 
-/* Loads PEM files into a certificate manager; on failure error says which and why. */
+/* Where reading files says what is wrong. */
+struct tls_failure { char *text; size_t cap; };
+/* Writes it; always false. */
+bool tls_fail(const struct tls_failure *f, const char *fmt, ...) PRINTF_LIKE(2, 3);
+bool tls_fail_wolf(const struct tls_failure *f, const char *key, const char *path, int code);
+
+/* Authorities and revocation lists, from the files that o names into the context; tls_load.c. */
+bool tls_load_trust(struct tls_ctx *ctx, const struct tls_options *o, const struct tls_failure *f);
+/* What wolfSSL takes for the time, once tls_init has told it so. */
+time_t tls_load_clock(time_t *t);
+
+/* Certificates of certfile: what is odd is told, and when the first of them ends is noted. wolfSSL has accepted the file. */
+bool tls_load_own_dates(struct tls_ctx *ctx, const struct tls_options *o, const struct tls_failure *f);
+/* Loads PEM files into a certificate manager that then checks revocation by itself; on failure error says which and why. */
 bool tls_load_authorities(WOLFSSL_CERT_MANAGER *m, const char *cafile, const char *crlfile, char *error, size_t error_len);
 
 /* tls_conn.c: what the context is given to call. */

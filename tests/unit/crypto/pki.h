@@ -44,6 +44,16 @@ static const char pki_script[] =
 	"crl inter inter; crl ca empty; for n in revoked v1revoked; do openssl ca -config crl.cnf -keyfile ca.key -cert ca.crt -revoke $n.crt; done\n"
 	"crl ca ca; openssl ca -config crl.cnf -keyfile ca.key -cert ca.crt -revoke inter.crt; crl ca interrevoked\n"
 	"openssl ca -config crl.cnf -gencrl -keyfile ca.key -cert ca.crt -out stale.crl -crl_lastupdate 20200101000000Z -crl_nextupdate 20200201000000Z\n"
+	"cat stale.crl ca.crl >stalenew.crl; cp crl.cnf delta.cnf; printf 'crl_extensions=x\\n[x]\\n2.5.29.27=critical,DER:020101\\n' >>delta.cnf\n"
+	"openssl ca -config delta.cnf -gencrl -keyfile ca.key -cert ca.crt -out delta.crl\n"
+	/* by `ca`, the one command that takes dates */
+	"printf '[ca]\\ndefault_ca=d\\n[d]\\ndatabase=index\\ndefault_md=sha256\\nnew_certs_dir=.\\nrand_serial=yes\\npolicy=p\\n[p]\\nCN=supplied\\n' >dated.cnf\n"
+	"old='-batch -notext -startdate 20200101000000Z -enddate 20200201000000Z'; ec old; req old '/CN=Old CA'\n"
+	"openssl ca -config dated.cnf -selfsign -keyfile old.key -in old.csr -extfile inter.ext -out old.crt $old; cat old.crt ca.crt >oldcas.pem\n"
+	"openssl ca -config dated.cnf -keyfile ca.key -cert ca.crt -in good.csr -extfile client.ext -out ended.crt $old\n"
+	"ec viagood; req viagood /CN=viagood; sign viagood good client.ext; cat viagood.crt good.crt >viagood.pem\n"
+	"cat ca.crt good.crt >leafcas.pem; { cat ca.crl; head -n 5 ca.crl; echo; head -n 5 ca.crt; } >cut.pem\n"
+	"for n in good rsa; do openssl pkey -in $n.key -pubout -outform DER -out $n.pub; done\n"
 	"cat ca.crl inter.crl >both.crl; cp interrevoked.crl interrevoked1.crl; cat inter.crl interrevoked1.crl >interrevoked.crl; cat ca.crt inter.crt >cas.pem; for n in good nosign ca; do openssl x509 -in $n.crt -outform DER -out $n.der; done\n";
 
 static inline const char *pki_path(const char *name)

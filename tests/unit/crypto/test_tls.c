@@ -135,16 +135,16 @@ START_TEST(every_kind_of_bad_certificate_has_its_cause)
 	expect_out(&o, "other", "other.crt", NULL, TLS_CAUSE_UNKNOWN_CA);       /* self-signed */
 	expect_out(&o, "wrongeku", "wrongeku.crt", NULL, TLS_CAUSE_WRONG_EKU);
 	expect_out(&o, "nosign", "nosign.crt", NULL, TLS_CAUSE_BAD_CERTIFICATE); /* key usage without digitalSignature */
-	expect_out(&o, "rsa1024", "rsa1024.crt", NULL, TLS_CAUSE_BAD_CERTIFICATE);
+	expect_out(&o, "rsa1024", "rsa1024.crt", NULL, TLS_CAUSE_WEAK_KEY);
 	expect_out(&o, "strangereku", "strangereku.crt", NULL, TLS_CAUSE_UNKNOWN_CA); /* the graver of two faults */
-	expect_out(&o, "deep4", "deep4.pem", NULL, TLS_CAUSE_BAD_CERTIFICATE);
+	expect_out(&o, "deep4", "deep4.pem", NULL, TLS_CAUSE_CHAIN);
+	expect_out(&o, "viagood", "viagood.pem", NULL, TLS_CAUSE_UNKNOWN_CA); /* its issuer is no CA */
 }
 END_TEST
 
 START_TEST(revoked_certificates_are_refused_and_missing_lists_fail_closed)
 {
 	struct tls_options o = options_with_crl("both.crl");
-	char error[256];
 	expect_out(&o, "revoked", "revoked.crt", NULL, TLS_CAUSE_REVOKED);
 	o = options_with_crl("ca.crl");
 	expect_out(&o, "viainter", "viainter.pem", NULL, TLS_CAUSE_CRL_MISSING);
@@ -154,12 +154,132 @@ START_TEST(revoked_certificates_are_refused_and_missing_lists_fail_closed)
 	o = options_with_crl("interrevoked1.crl");
 	o.cafile = pki_options().cafile;
 	expect_out(&o, "viainter", "viainter.pem", NULL, TLS_CAUSE_REVOKED); /* and now only from the client */
-	o = options_with_crl("stale.crl");
-	struct tls_ctx *ctx = tls_ctx_new(&o, error, sizeof error);
-	if (ctx) { /* whichever way this wolfSSL does it: refused at load, or every client is refused */
-		tls_ctx_unref(ctx);
-		expect_out(&o, "good", "good.crt", NULL, TLS_CAUSE_CRL_MISSING);
+}
+END_TEST
+
+START_TEST(a_list_past_its_end_refuses_all_or_still_revokes)
+{
+	struct tls_options o = options_with_crl("stale.crl"); /* revoked and v1revoked are on it */
+	expect_out(&o, "good", "good.crt", NULL, TLS_CAUSE_CRL_EXPIRED);
+	expect_out(&o, "revoked", "revoked.crt", NULL, TLS_CAUSE_REVOKED);
+	o.crl_expired_ok = true;
+	expect_in(&o, wolfTLSv1_3_client_method(), "good", "good.crt", "TLSv1.3");
+	expect_in(&o, wolfTLSv1_2_client_method(), "good", "good.crt", "TLSv1.2");
+	expect_out(&o, "revoked", "revoked.crt", NULL, TLS_CAUSE_REVOKED);
+	o = options_with_crl("inter.crl"); /* a list that is missing is another matter */
+	o.crl_expired_ok = true;
+	expect_out(&o, "good", "good.crt", NULL, TLS_CAUSE_CRL_MISSING);
+	o = options_with_crl("stalenew.crl"); /* the newest of one issuer says until when */
+	expect_in(&o, wolfTLSv1_3_client_method(), "good", "good.crt", "TLSv1.3");
+	expect_out(&o, "revoked", "revoked.crt", NULL, TLS_CAUSE_REVOKED);
+}
+END_TEST
+
+/* SHA-256 of the public key in NAME.pub. */
+static struct tls_pin pin_of(const char *cn, const char *pub)
+{
+	struct tls_pin pin = { .cn = cn };
+	uint8_t der[1024];
+	size_t n = pki_read(pub, der, sizeof der);
+	ck_assert_uint_gt(n, 0);
+	ck_assert_int_eq(wc_Sha256Hash(der, (word32)n, pin.key), 0);
+	return pin;
+}
+
+START_TEST(a_pinned_name_needs_one_of_its_keys)
+{
+	struct tls_options o = pki_options();
+	const struct tls_pin pins[] = { pin_of("good", "rsa.pub"), pin_of("good", "good.pub"), pin_of("rsa", "good.pub"), pin_of("absent", "rsa.pub") };
+	o.pins = pins;
+	o.n_pins = 4;
+	expect_in(&o, wolfTLSv1_3_client_method(), "good", "good.crt", "TLSv1.3");
+	expect_in(&o, wolfTLSv1_2_client_method(), "v1", "v1.crt", "TLSv1.2"); /* not pinned */
+	expect_out(&o, "rsa", "rsa.crt", NULL, TLS_CAUSE_PIN);
+	ck_assert_str_eq(refusal, "CN 'rsa'");
+	o.n_pins = 1;
+	expect_out(&o, "good", "good.crt", NULL, TLS_CAUSE_PIN);
+}
+END_TEST
+
+START_TEST(the_peers_own_intermediates_are_needed_whoever_sent_them_before)
+{
+	struct tls_options o = pki_options();
+	struct peer p;
+	struct tls_ctx *ctx = context(&o);
+	for (int i = 0; i < 2; i++) {
+		struct tls_conn *c = tls_conn_new(ctx);
+		peer_open(&p, wolfTLSv1_3_client_method(), "viainter", i ? "viainter.crt" : "viainter.pem", NULL);
+		ck_assert_int_eq(handshake(c, &p, 0), i ? TLS_FAILED : TLS_DONE);
+		ck_assert_int_eq(tls_conn_cause(c), i ? TLS_CAUSE_UNKNOWN_CA : TLS_CAUSE_NONE);
+		tls_conn_free(c);
+		peer_close(&p);
 	}
+	tls_ctx_unref(ctx);
+}
+END_TEST
+
+static char warnings[2048];
+
+static void note_warning(void *arg, const char *text)
+{
+	(void)arg;
+	strncat(warnings, text, sizeof warnings - strlen(warnings) - 2);
+	strcat(warnings, "\n");
+}
+
+START_TEST(an_authority_out_of_its_time_is_left_out_with_a_warning)
+{
+	char ca[128];
+	struct tls_options o = pki_options();
+	o.cafile = strcpy(ca, pki_path("oldcas.pem"));
+	o.warn = note_warning;
+	*warnings = '\0';
+	expect_in(&o, wolfTLSv1_3_client_method(), "good", "good.crt", "TLSv1.3");
+	ck_assert_ptr_nonnull(strstr(warnings, "oldcas.pem: the CA 'Old CA' expired on 2020-02-01 and is left out"));
+	o.cafile = strcpy(ca, pki_path("old.crt"));
+	char error[256];
+	ck_assert_ptr_null(tls_ctx_new(&o, error, sizeof error));
+	ck_assert_ptr_nonnull(strstr(error, "holds no PEM certificate of a CA that is valid now"));
+}
+END_TEST
+
+START_TEST(what_is_odd_about_the_own_certificate_is_told)
+{
+	char crt[128], key[128];
+	struct tls_options o = pki_options();
+	o.warn = note_warning;
+	*warnings = '\0';
+	o.certfile = strcpy(crt, pki_path("good.crt"));
+	o.keyfile = strcpy(key, pki_path("good.key"));
+	tls_ctx_unref(context(&o));
+	ck_assert_ptr_nonnull(strstr(warnings, "'good' has no subjectAltName"));
+	ck_assert_ptr_nonnull(strstr(warnings, "'good' is not meant for TLS servers"));
+	ck_assert_ptr_null(strstr(warnings, "expired"));
+	o.certfile = strcpy(crt, pki_path("ended.crt"));
+	*warnings = '\0';
+	tls_ctx_unref(context(&o));
+	ck_assert_ptr_nonnull(strstr(warnings, "ended.crt: 'good' expired on 2020-02-01: clients will refuse it"));
+}
+END_TEST
+
+START_TEST(the_first_to_end_of_each_kind_is_known)
+{
+	struct tls_options o = options_with_crl("stalenew.crl");
+	struct tls_ctx *ctx = context(&o);
+	const struct tls_dates *d = tls_ctx_dates(ctx);
+	int64_t now_s = time(NULL);
+	ck_assert_str_eq(d->own.name, "server");
+	ck_assert_int_gt(d->own.end_s, now_s + 4 * 86400);
+	ck_assert_int_lt(d->own.end_s, now_s + 6 * 86400);
+	ck_assert_str_eq(d->authority.name, "inter"); /* 5 days; "Test CA" has 30 */
+	ck_assert_int_lt(d->authority.end_s, now_s + 6 * 86400);
+	ck_assert_str_eq(d->list.name, "Test CA");
+	ck_assert_int_gt(d->list.end_s, now_s + 29 * 86400);
+	tls_ctx_unref(ctx);
+	o = pki_options();
+	ctx = context(&o);
+	ck_assert_int_eq(tls_ctx_dates(ctx)->list.end_s, INT64_MAX);
+	tls_ctx_unref(ctx);
 }
 END_TEST
 
@@ -376,6 +496,11 @@ START_TEST(a_bad_configuration_names_the_file_and_the_reason)
 		{ "ca.crt", "server.crt", "server.key", "absent.crl", NULL, NULL, "absent.crl: No such file" },
 		{ "ca.crt", "server.crt", "server.key", "server.crt", NULL, NULL, "holds no PEM revocation list" },
 		{ "other.crt", "server.crt", "server.key", "ca.crl", NULL, NULL, "not in cafile" },
+		{ "ca.crt", "server.crt", "server.key", "delta.crl", NULL, NULL, "delta.crl: list 1 has a critical extension" },
+		{ "ca.crt", "server.crt", "server.key", "cut.pem", NULL, NULL, "cut.pem: block 2 is cut short" },
+		{ "cut.pem", "server.crt", "server.key", NULL, NULL, NULL, "cut.pem: block 1 is cut short" },
+		{ "leafcas.pem", "server.crt", "server.key", NULL, NULL, NULL, "leafcas.pem: certificate 2 ('good') is not a CA's" },
+		{ "ca.crt", "rsa1024.crt", "rsa1024.key", NULL, NULL, NULL, "certfile" },
 		{ "ca.crt", "server.crt", "server.key", NULL, "AES128-SHA", NULL, "'AES128-SHA' is unknown, or not allowed" },
 		{ "ca.crt", "server.crt", "server.key", NULL, "HIGH:!aNULL", NULL, "'HIGH'" },
 		{ "ca.crt", "server.crt", "server.key", NULL, NULL, "TLS_NULL", "ciphers_tls1.3: 'TLS_NULL'" },
@@ -778,6 +903,12 @@ int main(void)
 	tcase_add_test(t, the_cipher_is_named_and_can_be_chosen);
 	tcase_add_test(t, with_revocation_lists_for_the_whole_chain_the_unrevoked_get_in);
 	tcase_add_test(t, every_kind_of_bad_certificate_has_its_cause);
+	tcase_add_test(t, a_list_past_its_end_refuses_all_or_still_revokes);
+	tcase_add_test(t, a_pinned_name_needs_one_of_its_keys);
+	tcase_add_test(t, the_peers_own_intermediates_are_needed_whoever_sent_them_before);
+	tcase_add_test(t, an_authority_out_of_its_time_is_left_out_with_a_warning);
+	tcase_add_test(t, what_is_odd_about_the_own_certificate_is_told);
+	tcase_add_test(t, the_first_to_end_of_each_kind_is_known);
 	tcase_add_test(t, revoked_certificates_are_refused_and_missing_lists_fail_closed);
 	tcase_add_test(t, validity_is_checked);
 	tcase_add_test(t, a_common_name_that_lies_is_refused_and_shown_escaped);

@@ -31,11 +31,13 @@ static void disconnect(struct pair *x)
 	peer_close(&x->p);
 }
 
-/* What becomes of a connection when the files change to these. */
-static void expect(const struct pair *x, const char *cafile, const char *crlfile, enum tls_cause expected)
+/* What becomes of a connection when the files change to these, and then back. */
+static void expect(struct pair *x, const char *cafile, const char *crlfile, enum tls_cause expected)
 {
 	struct tls_ctx *now = with(cafile, crlfile);
 	ck_assert_str_eq(tls_cause_text(tls_conn_recheck(x->c, now)), tls_cause_text(expected));
+	if (expected == TLS_CAUSE_NONE) /* it goes by the new ones, and would not go by older ones alone */
+		ck_assert_int_eq(tls_conn_recheck(x->c, x->ctx), TLS_CAUSE_NONE);
 	tls_ctx_unref(now);
 }
 
@@ -118,6 +120,25 @@ START_TEST(authorities_of_a_directory_count)
 }
 END_TEST
 
+START_TEST(a_key_that_is_pinned_now_ends_those_with_another)
+{
+	struct pair x;
+	struct tls_pin pin = { .cn = "good" }; /* no key has a hash of zeros */
+	struct tls_options o = pki_options();
+	connect_as(&x, "good", "good.crt", "ca.crt");
+	o.pins = &pin;
+	o.n_pins = 1;
+	struct tls_ctx *now = context(&o);
+	ck_assert_int_eq(tls_conn_recheck(x.c, now), TLS_CAUSE_PIN);
+	tls_ctx_unref(now);
+	pin.cn = "other";
+	now = context(&o);
+	ck_assert_int_eq(tls_conn_recheck(x.c, now), TLS_CAUSE_NONE);
+	tls_ctx_unref(now);
+	disconnect(&x);
+}
+END_TEST
+
 int main(void)
 {
 	pki_create();
@@ -132,6 +153,7 @@ int main(void)
 	tcase_add_test(t, an_authority_of_the_same_name_is_another);
 	tcase_add_test(t, intermediates_are_judged_up_to_what_is_trusted);
 	tcase_add_test(t, authorities_of_a_directory_count);
+	tcase_add_test(t, a_key_that_is_pinned_now_ends_those_with_another);
 	suite_add_tcase(s, t);
 	SRunner *r = srunner_create(s);
 	srunner_set_fork_status(r, CK_NOFORK);
