@@ -68,11 +68,20 @@ static bool decide_cached(struct session *s, enum acl_access access, struct mqtt
     return d->allowed;
 }
 
+static bool is_the_brokers(struct mqtt_bytes topic)
+{
+    return topic.p[0] == '$' && starts_with(topic, "$SYS/") && !is(topic, ACCESS_HEALTH_TOPIC);
+}
+
 bool access_publish(struct session *s, struct mqtt_bytes topic)
 {
-    if (topic.p[0] == '$' && starts_with(topic, "$SYS/") && !is(topic, ACCESS_HEALTH_TOPIC))
-        return false;
-    return decide_cached(s, ACL_WRITE, topic);
+    return !is_the_brokers(topic) && decide_cached(s, ACL_WRITE, topic);
+}
+
+bool access_will(const struct loop *l, const struct identity *who, const char *client_id, size_t client_id_len, struct mqtt_bytes topic)
+{
+    struct acl_subject subject = {(const uint8_t *)who->cn, who->cn_len, (const uint8_t *)client_id, client_id_len};
+    return !is_the_brokers(topic) && acl_allows(l->policy->acl, &subject, ACL_WRITE, topic.p, topic.len, NULL);
 }
 
 bool access_subscribe(struct session *s, struct mqtt_bytes filter)

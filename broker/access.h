@@ -14,6 +14,8 @@
 
 /* May the session's client publish to topic? Of $SYS only to ACCESS_HEALTH_TOPIC, whatever the acl_file says. */
 bool access_publish(struct session *s, struct mqtt_bytes topic);
+/* May who, under that client id, publish its will to topic? */
+bool access_will(const struct loop *l, const struct identity *who, const char *client_id, size_t client_id_len, struct mqtt_bytes topic);
 /* May it have this subscription ($share is judged by its inner filter)? */
 bool access_subscribe(struct session *s, struct mqtt_bytes filter);
 /* The subscription was made: does it take a look at each message that comes by it? */

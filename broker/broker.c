@@ -15,6 +15,7 @@
 #include "broker/special.h"
 #include "broker/sys.h"
 #include "broker/vault.h"
+#include "broker/will.h"
 
 #include <sched.h>
 #include <stdio.h>
@@ -229,12 +230,10 @@ static enum err restore_retained(void *arg, struct msg *m)
     return retained_put(r->b->retained, r->b->epoch_id, m, 0);
 }
 
-static enum err restore_will(void *arg, store_session number, struct msg *m)
+static enum err restore_will(void *arg, uint64_t number, const char *client_id, size_t client_id_len, struct msg *m)
 {
-    (void)arg;
-    (void)number;
-    (void)m;
-    return ERR_OK; /* none is stored yet */
+    struct restoring *r = arg;
+    return wills_restore(r->b->loops[broker_loop_of(r->b, client_id, client_id_len)], number, client_id, client_id_len, m);
 }
 
 static enum err restore(struct broker *b)

@@ -8,6 +8,7 @@
 #include "broker/publish.h"
 #include "broker/session.h"
 #include "broker/sessions.h"
+#include "broker/will.h"
 #include "mqtt/encode.h"
 
 #include <arpa/inet.h>
@@ -149,45 +150,13 @@ static void detach_session(struct conn *c)
         return;
     s->conn = NULL;
     STATS_SUB(c->loop, connected, c->logged_up ? 1 : 0);
+    publish_forget_refused(s);
     if (!s->persistent) {
         sessions_end(s, NULL);
         return;
     }
     session_suspend(s);
     sessions_leave(s);
-}
-
-/* A will is judged when it would be published, by the rules of then. $SYS/health goes under its sender's name. */
-static void judge_will(struct conn *c)
-{
-    struct msg *will = c->will;
-    uint8_t health[PUBLISH_HEALTH_MAX];
-    if (!will || !c->session)
-        return;
-    struct mqtt_bytes topic = {msg_topic(will), will->topic_len}, at = publish_topic(c, topic, health);
-    bool allowed = access_publish(c->session, topic);
-    if (allowed && at.p == topic.p)
-        return;
-    c->will = NULL;
-    if (allowed) {
-        struct msg_spec spec = {
-            .topic = at.p,
-            .topic_len = at.len,
-            .publisher = msg_publisher(will),
-            .publisher_len = will->publisher_len,
-            .payload = msg_payload(will),
-            .payload_len = will->payload_len,
-            .time_ms = will->time_ms,
-            .qos = will->qos,
-            .flags = will->flags,
-        };
-        c->will = msg_new(&spec);
-    } else {
-        STATS_ADD(c->loop, publish_denied, 1);
-        log_notice("%s: its will on '%.*s' is denied", conn_name(c), (int)(topic.len > 200 ? 200 : topic.len),
-                   (const char *)topic.p);
-    }
-    msg_unref(will);
 }
 
 void conn_end(struct conn *c, enum log_level level, bool publish_will, const char *cause, ...)
@@ -202,11 +171,9 @@ void conn_end(struct conn *c, enum log_level level, bool publish_will, const cha
     va_end(args);
     log_write(level, "%s: %s", conn_name(c), text);
 
-    if (!publish_will || c->state != CONN_UP || atomic_load(&c->loop->broker->stopping)) { /* [MQTT-3.1.2-8]: if accepted */
-        msg_unref(c->will);
-        c->will = NULL;
-    }
-    judge_will(c); /* what is left is published when the connection is buried, so wills cannot nest */
+    if (!publish_will || c->state != CONN_UP || atomic_load(&c->loop->broker->stopping)) /* [MQTT-3.1.2-8]: if accepted */
+        will_forget(c);
+    will_judge(c); /* what is left is published when the connection is buried, so wills cannot nest */
     conn_enter(c, CONN_CLOSING);
     wheel_cancel(c->loop->wheel, &c->timer);
     detach_session(c);
@@ -217,12 +184,10 @@ void conn_end(struct conn *c, enum log_level level, bool publish_will, const cha
 void conn_publish_will(struct conn *c)
 {
     if (c->state == CONN_UP && c->loop->conf->wills_at_shutdown)
-        judge_will(c);
-    struct msg *will = c->will;
-    c->will = NULL;
-    if (will && c->state == CONN_UP && c->loop->conf->wills_at_shutdown)
-        publish_own(c->loop, will);
-    msg_unref(will);
+        will_judge(c);
+    else
+        will_forget(c);
+    will_publish(c);
 }
 
 void conn_fail(struct conn *c, const char *cause)
@@ -244,9 +209,7 @@ void conn_protocol_error(struct conn *c, enum mqtt_reason reason, const char *wh
 void conn_free(struct conn *c)
 {
     struct loop *l = c->loop;
-    if (c->will)
-        publish_own(l, c->will);
-    msg_unref(c->will);
+    will_publish(c);
     wheel_cancel(l->wheel, &c->timer);
     ev_io_stop(l->ev, &c->io);
     if (c->session) { /* only when the loop itself is freed */

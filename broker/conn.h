@@ -23,7 +23,7 @@ enum conn_state {
 };
 
 /* Why input waits (bits). */
-enum { HOLD_OPENING = 1, HOLD_BACKLOG = 2, HOLD_ACKS = 4, HOLD_STARVED = 8, HOLD_STOPPING = 16, HOLD_OUTPUT = 32 };
+enum { HOLD_OPENING = 1, HOLD_BACKLOG = 2, HOLD_ACKS = 4, HOLD_STARVED = 8, HOLD_STOPPING = 16, HOLD_OUTPUT = 32, HOLD_REFUSED = 64 };
 
 struct conn {
     ev_io io;                  /* reads, and writes while pending is not empty */
@@ -35,6 +35,7 @@ struct conn {
     struct identity *identity; /* from CONN_CONNECT on */
     struct listener *listener;
     struct msg *will;          /* published unless DISCONNECT comes */
+    uint64_t will_number;      /* of it in the store; 0: it is not there */
     struct wheel_timer timer;  /* handshake and CONNECT together, then keepalive */
     uint64_t last_in_ms;       /* monotonic; when the last packet came */
     struct ackq acks;

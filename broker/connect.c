@@ -7,6 +7,7 @@
 #include "broker/packet.h"
 #include "broker/recheck.h"
 #include "broker/sessions.h"
+#include "broker/will.h"
 #include "mqtt/encode.h"
 
 #include <stdio.h>
@@ -35,6 +36,8 @@ static void up(struct conn *c, bool present)
     log_notice("%s: connected, %s%s%s, %s session%s", conn_name(c), c->transport.tls ? tls_conn_version(c->transport.tls) : "plain text",
                c->transport.tls ? " " : "", c->transport.tls ? tls_conn_cipher(c->transport.tls) : "",
                s->persistent ? "persistent" : "clean", present ? ", resumed" : "");
+    if (c->loop->wills)
+        wills_cancel(s);
     session_resume(s);
 }
 
@@ -43,7 +46,8 @@ struct open_op {
     sub_handle handle;
     uint32_t serial;
     bool present;
-    char text[]; /* client id, CN */
+    bool regardless; /* only the will was stored, or not: the connection is up all the same */
+    char text[];     /* client id, CN */
 };
 
 static void on_opened(struct store_op *op, void *owner)
@@ -53,6 +57,8 @@ static void on_opened(struct store_op *op, void *owner)
     loop_answered(l);
     struct session *s = sessions_get(l->sessions, o->handle);
     struct conn *c = s ? s->conn : NULL;
+    if (o->regardless)
+        op->result = ERR_OK;
     bool waits = c && c->state == CONN_OPENING, not_there = (op->verb == STORE_SESSION_NEW && op->result != ERR_OK) ||
                                                             op->result == ERR_NOT_FOUND;
     if (waits && c->serial == o->serial && op->result == ERR_OK) {
@@ -67,7 +73,7 @@ static void on_opened(struct store_op *op, void *owner)
 }
 
 /* CONNACK leaves after the commit of what it says about the session. */
-static void open_after_store(struct conn *c, enum store_verb verb, bool present)
+static void open_after_store(struct conn *c, enum store_verb verb, bool present, bool regardless)
 {
     struct session *s = c->session;
     size_t cn_len = c->identity->cn_len;
@@ -76,7 +82,7 @@ static void open_after_store(struct conn *c, enum store_verb verb, bool present)
         refuse(c, MQTT_SERVER_UNAVAILABLE, "out of memory");
         return;
     }
-    *o = (struct open_op){.handle = s->subs.handle, .serial = c->serial, .present = present};
+    *o = (struct open_op){.handle = s->subs.handle, .serial = c->serial, .present = present, .regardless = regardless};
     memcpy(o->text, s->client_id, s->client_id_len);
     memcpy(o->text + s->client_id_len, c->identity->cn, cn_len);
     o->op.verb = verb;
@@ -177,10 +183,14 @@ static void connect_here(struct conn *c, const struct mqtt_connect *m, struct mq
     attach(c, s);
     c->keepalive_ms = m->keepalive_s * 1500U;
     STATS_ADD(l, connects, 1);
+    if (c->will && will_keep(c) != ERR_OK) {
+        refuse(c, MQTT_SERVER_UNAVAILABLE, "out of memory");
+        return;
+    }
     if (s->persistent)
-        open_after_store(c, present ? STORE_SESSION_STATE : STORE_SESSION_NEW, present);
-    else if (discarded)
-        open_after_store(c, STORE_BARRIER, false);
+        open_after_store(c, present ? STORE_SESSION_STATE : STORE_SESSION_NEW, present, false);
+    else if (discarded || c->will)
+        open_after_store(c, STORE_BARRIER, false, !discarded);
     else
         up(c, false);
 }

@@ -9,6 +9,7 @@
 #include "broker/listener.h"
 #include "broker/recheck.h"
 #include "broker/sessions.h"
+#include "broker/will.h"
 
 #include <assert.h>
 #include <dirent.h>
@@ -375,6 +376,7 @@ void loop_free(struct loop *l)
         c->will = NULL;
         conn_free(c);
     }
+    wills_free(l->wills);
     sessions_free(l->sessions);
     match_cache_free(l->cache);
     access_cache_free(l->access);

@@ -17,8 +17,10 @@
 
 struct access_cache;
 struct conn;
+struct refused;
 struct session;
 struct sessions;
+struct wills;
 
 #define LOOP_READ_SIZE (64U * 1024)    /* bytes of one recv() */
 #define LOOP_PLAIN_SIZE (160U * 1024)  /* a kept partial packet and what one recv() decrypts to */
@@ -69,6 +71,9 @@ struct loop {
     struct match_cache *cache;
     struct access_cache *access;       /* NULL until there is an acl_file */
     struct sessions *sessions;
+    struct refused *refused;           /* publishers that wait for room in the store (broker/refused.h) */
+    struct wheel_timer retry;          /* of their messages */
+    struct wills *wills;               /* that a crash left; NULL: none */
     struct conn *conns;                /* all of them (list through conn.next) */
     struct conn_list dirty;            /* have something to send */
     struct conn_list handshakes;       /* readable, before the handshake's end */

@@ -5,8 +5,10 @@
 #include "base/pool.h"
 #include "broker/access.h"
 #include "broker/packet.h"
+#include "broker/refused.h"
 #include "broker/route.h"
 #include "broker/sessions.h"
+#include "broker/will.h"
 #include "mqtt/encode.h"
 
 #include <string.h>
@@ -34,18 +36,32 @@ struct publish_op {
     struct store_receiver receivers[];
 };
 
-static void answer_publisher(struct loop *l, const struct publish_op *p, enum err result)
+static void release_op(struct publish_op *p)
 {
-    struct session *s = p->publisher ? sessions_get(l->sessions, p->publisher) : NULL;
-    if (!s)
-        return;
-    struct conn *c = s->conn;
-    bool kept = result == ERR_OK || result == ERR_EXISTS, same = c && c->serial == p->serial;
+    for (uint32_t i = 0; i < p->n_picks; i++)
+        share_unref(p->picks[i].group);
+    if (p->match)
+        match_unref(p->match);
+    msg_unref(p->msg);
+    pool_free(p);
+}
+
+/* s no longer waits for the store's answer. */
+static void settle(struct session *s, const struct publish_op *p, bool kept)
+{
     uint16_t qos2_id = p->op.u.publish.packet_id;
     s->deferred--;
     s->deferred_bytes -= msg_size(p->msg);
     if (!kept && qos2_id)
         (void)pidset_remove(&s->received, qos2_id); /* its repetition is the first that we keep */
+}
+
+static void answer_publisher(struct session *s, const struct publish_op *p, enum err result)
+{
+    struct conn *c = s->conn;
+    bool kept = result == ERR_OK || result == ERR_EXISTS, same = c && c->serial == p->serial;
+    uint16_t qos2_id = p->op.u.publish.packet_id;
+    settle(s, p, kept);
     if (p->msg->qos > 0 && kept && same)
         conn_ack_ready(c, p->ack_seq);
     else if (p->msg->qos > 0 && !kept && (same || (c && qos2_id))) /* a later connection may wait for the PUBREC of its repetition */
@@ -67,22 +83,34 @@ static void on_stored(struct store_op *op, void *owner)
 {
     struct publish_op *p = (struct publish_op *)op;
     struct loop *l = owner;
+    struct session *s = p->publisher ? sessions_get(l->sessions, p->publisher) : NULL;
+    struct conn *c = s && s->conn && s->conn->serial == p->serial ? s->conn : NULL;
     loop_answered(l);
+    if (op->u.publish.gate && refused_answered(l, op, s, c))
+        return;
     if (op->result == ERR_OK) {
         route_stored(l, p, p->history ? ROUTE_HISTORY : ROUTE_COMMITTED, op->u.publish.record);
     } else if (op->result != ERR_EXISTS) { /* that: a QoS 2 message that the store knows already; routed long ago */
         log_error("a message on '%.*s' cannot be kept: %s", (int)p->msg->topic_len, (const char *)msg_topic(p->msg),
                   err_text(op->result));
+        if (op->u.publish.will)
+            will_drop(l, op->u.publish.will);
         if (p->history && p->msg->qos == 0)
             route_stored(l, p, ROUTE_ALL, 0); /* goes on without its past */
     }
-    answer_publisher(l, p, op->result);
-    for (uint32_t i = 0; i < p->n_picks; i++)
-        share_unref(p->picks[i].group);
-    if (p->match)
-        match_unref(p->match);
-    msg_unref(p->msg);
-    pool_free(p);
+    if (s)
+        answer_publisher(s, p, op->result);
+    release_op(p);
+}
+
+void publish_forget_refused(struct session *s)
+{
+    struct store_op *op;
+    while ((op = refused_take(s))) {
+        struct publish_op *p = (struct publish_op *)op;
+        settle(s, p, false);
+        release_op(p);
+    }
 }
 
 static void add_receiver(struct publish_op *p, const struct target *t)
@@ -138,6 +166,8 @@ static enum err store_message(struct loop *l, struct msg *m, struct match *mt, c
         add_receiver(p, &mt->targets[i]);
     for (uint32_t i = 0; i < n_picks; i++)
         add_pick(p, &picks[i].target);
+    if (from)
+        p->op.u.publish.will = from->will;
     if (from && from->session) {
         p->publisher = from->session->subs.handle;
         p->serial = from->session->conn_serial;
@@ -149,7 +179,13 @@ static enum err store_message(struct loop *l, struct msg *m, struct match *mt, c
             p->op.u.publish.packet_id = from->packet_id;
         }
     }
-    loop_submit(l, &p->op);
+    if (!p->publisher || m->qos == 0) {
+        loop_submit(l, &p->op);
+    } else if (refused_submit(from->session, &p->op) != ERR_OK) {
+        settle(from->session, p, true); /* the caller forgets its packet identifier */
+        release_op(p);
+        return ERR_NOMEM;
+    }
     return ERR_OK;
 }
 
@@ -241,21 +277,21 @@ bool publish_to_group(struct loop *l, struct msg *m, struct share_group *g, sub_
 
 /* ---- from a client ---- */
 
-struct mqtt_bytes publish_topic(const struct conn *c, struct mqtt_bytes topic, uint8_t buf[static PUBLISH_HEALTH_MAX])
+struct mqtt_bytes publish_topic(const struct identity *who, struct mqtt_bytes topic, uint8_t buf[static PUBLISH_HEALTH_MAX])
 {
     static const char health[] = ACCESS_HEALTH_TOPIC "/";
     size_t n = sizeof health - 1;
     if (topic.len != n - 1 || memcmp(topic.p, health, n - 1) != 0)
         return topic;
     memcpy(buf, health, n);
-    memcpy(buf + n, c->identity->cn, c->identity->cn_len);
-    return (struct mqtt_bytes){buf, n + c->identity->cn_len};
+    memcpy(buf + n, who->cn, who->cn_len);
+    return (struct mqtt_bytes){buf, n + who->cn_len};
 }
 
 static struct msg *message_of(struct conn *c, const struct mqtt_publish *p)
 {
     uint8_t health[PUBLISH_HEALTH_MAX];
-    struct mqtt_bytes topic = publish_topic(c, p->topic, health);
+    struct mqtt_bytes topic = publish_topic(c->identity, p->topic, health);
     struct msg_spec spec = {
         .topic = topic.p,
         .topic_len = topic.len,

@@ -14,13 +14,17 @@ enum publish_result {
 
 /* Who gets the answer of a deferred publish. */
 struct publish_origin {
-    struct session *session; /* NULL: the broker itself */
+    struct session *session; /* NULL: the broker itself, or a will */
     uint16_t packet_id;      /* to remember in the store: QoS 2 of a persistent session; else 0 */
     uint32_t ack_seq;        /* of the connection's ackq, pushed already */
+    uint64_t will;           /* in the store: goes in the transaction that keeps the message; 0: none */
 };
 
 /* Publishes m (borrowed). from may be NULL. */
 enum publish_result publish_message(struct loop *l, struct msg *m, const struct publish_origin *from) MUST_CHECK;
+
+/* What the store has refused and was to be tried again for s: its connection is ending, so its client will repeat it. */
+void publish_forget_refused(struct session *s);
 
 /* The same for the broker's own messages (wills, $SYS): nobody waits. */
 void publish_own(struct loop *l, struct msg *m);
@@ -30,7 +34,7 @@ void publish_own(struct loop *l, struct msg *m);
 bool publish_to_group(struct loop *l, struct msg *m, struct share_group *g, sub_handle not, unsigned hops);
 
 #define PUBLISH_HEALTH_MAX (12U + IDENTITY_CN_MAX)
-/* Where c's message to topic appears: $SYS/health under the sender's name (written to buf), any other where it is. */
-struct mqtt_bytes publish_topic(const struct conn *c, struct mqtt_bytes topic, uint8_t buf[static PUBLISH_HEALTH_MAX]);
+/* Where who's message to topic appears: $SYS/health under the sender's name (written to buf), any other where it is. */
+struct mqtt_bytes publish_topic(const struct identity *who, struct mqtt_bytes topic, uint8_t buf[static PUBLISH_HEALTH_MAX]);
 
 #endif

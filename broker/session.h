@@ -16,6 +16,7 @@
 
 struct conn;
 struct loop;
+struct refused;
 struct replay;
 struct special;
 
@@ -61,6 +62,7 @@ struct session {
     uint32_t saving;            /* entries at the front of queue whose packet identifier the store knows or is being told */
     uint32_t releasing;         /* entries whose PUBREL waits for the store */
     uint32_t deferred;          /* messages from this session that wait for the store */
+    uint32_t conn_serial;       /* counts connections: answers of the store find out if theirs is still there */
     size_t deferred_bytes;      /* of them */
     uint16_t last_packet_id;
     uint16_t client_id_len;     /* bytes */
@@ -74,9 +76,9 @@ struct session {
     uint64_t page_after;        /* the next page starts behind this record */
     uint64_t floor;             /* everything up to here came by pages: a live copy of it is late, and dropped */
     uint64_t ignored;           /* highest live record that was ignored */
+    struct refused *refused;    /* NULL until it has a message for the store */
     struct replay *replays;     /* the past of new subscriptions, on its way */
     struct special *specials;   /* subscriptions to $HISTORY/… */
-    uint32_t conn_serial;       /* counts connections: answers of the store find out if theirs is still there */
     uint64_t expiry_s;          /* after the connection's end; 0: never */
     struct wheel_timer expiry;
     char client_id[];           /* not NUL-terminated; see client_id_len */

@@ -5,6 +5,7 @@
 #include "base/pool.h"
 #include "broker/conn.h"
 #include "broker/entry_ring.h"
+#include "broker/refused.h"
 #include "broker/replay.h"
 #include "broker/special.h"
 
@@ -88,6 +89,7 @@ struct session *sessions_at(const struct sessions *t, uint32_t slot)
 static void free_session(struct session *s)
 {
     identity_unref(s->identity);
+    refused_release(s);
     specials_free(s);
     free(s);
 }

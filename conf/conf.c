@@ -315,6 +315,8 @@ static void set_defaults(struct parser *p)
 		.max_keepalive_s = 65535,
 		.max_topic_levels = 200,
 		.handshake_timeout_s = 10,
+		.publish_wait_s = 30,
+		.will_grace_s = 60,
 		.queue_full = CONF_QUEUE_END_SESSION,
 		.retain_available = true,
 		.allow_zero_length_clientid = true,

@@ -49,6 +49,8 @@ struct conf {
 	uint32_t max_subscriptions_per_client;/* default 0: no limit */
 	uint64_t persistent_client_expiration_s; /* 0: never; mosquitto's 14d, 2w, 1h, 3m, 1y forms */
 	uint32_t handshake_timeout_s;         /* TLS handshake and CONNECT together; default 10 */
+	uint32_t publish_wait_s;              /* default 30; 0: a publisher whose message is refused is closed at once */
+	uint32_t will_grace_s;                /* default 60 */
 	enum conf_queue_full queue_full;
 
 	/* behaviour */

@@ -115,6 +115,7 @@ enum err conf_keep(struct conf *next, const struct conf *running, FILE *warnings
 	KEEP("max_queued_messages", max_queued_messages);
 	KEEP("max_queued_bytes", max_queued_bytes);
 	KEEP("queue_full", queue_full);
+	KEEP("will_grace", will_grace_s);
 #undef KEEP
 	if (!history_policy_equal(next->history, running->history))
 		needs_restart(&k, 0, "history: another rule");

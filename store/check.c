@@ -131,7 +131,7 @@ static void check_retained(struct check *c, const MDB_val *k, const MDB_val *v)
 
 static void check_will(struct check *c, const MDB_val *k, const MDB_val *v)
 {
-	if (k->mv_size != 4 || v->mv_size != 8)
+	if (k->mv_size != WILL_KEY || v->mv_size < WILL_HEAD)
 		complain(c, "a will's row is malformed");
 	else
 		refer(c, get_be(v->mv_data, 8));

@@ -111,30 +111,36 @@ static enum err delete_of_session(struct store *s, enum table t, store_session n
 	return r == MDB_SUCCESS || r == MDB_NOTFOUND ? ERR_OK : db_fail(s, r);
 }
 
-static enum err will_drop(struct store *s, store_session number)
+enum err will_remove(struct store *s, uint64_t number)
 {
-	uint8_t key[4];
+	uint8_t key[WILL_KEY];
 	MDB_val v;
-	put_be(key, number, 4);
+	put_be(key, number, 8);
 	enum err rc = db_get(s, T_WILLS, key, sizeof key, &v);
 	if (rc != ERR_OK)
 		return rc == ERR_NOT_FOUND ? ERR_OK : rc;
-	uint64_t record = v.mv_size == 8 ? get_be(v.mv_data, 8) : 0;
+	uint64_t record = v.mv_size >= WILL_HEAD ? get_be(v.mv_data, 8) : 0;
 	rc = db_del(s, T_WILLS, key, sizeof key);
 	return rc == ERR_OK ? message_unref(s, record) : rc;
 }
 
 static enum err will_put(struct store *s, const struct store_op *op)
 {
-	if (lmdb_of(s)->tight || s->refuse_messages)
+	struct lmdb *l = lmdb_of(s);
+	size_t id_len = op->u.will.client_id_len;
+	if (l->very_tight || s->refuse_messages)
 		return ERR_FULL;
-	uint8_t key[4], value[8];
-	enum err rc = will_drop(s, op->u.will.session);
+	uint8_t key[WILL_KEY];
+	enum err rc = scratch_reserve(l, WILL_HEAD + id_len);
+	if (rc == ERR_OK)
+		rc = will_remove(s, op->u.will.number);
 	if (rc != ERR_OK)
 		return rc;
-	put_be(key, op->u.will.session, 4);
-	put_be(value, ++s->last_record, 8);
-	rc = db_put(s, T_WILLS, key, sizeof key, value, sizeof value, 0);
+	put_be(key, op->u.will.number, 8);
+	put_be(l->scratch, ++s->last_record, 8);
+	if (id_len)
+		memcpy(l->scratch + WILL_HEAD, op->u.will.client_id, id_len);
+	rc = db_put(s, T_WILLS, key, sizeof key, l->scratch, WILL_HEAD + id_len, 0);
 	return rc == ERR_OK ? message_put(s, s->last_record, op->u.will.msg, 1) : rc;
 }
 
@@ -164,14 +170,13 @@ static enum err session_delete(struct store *s, store_session number, bool *swep
 static enum err session_end(struct store *s, store_session number)
 {
 	struct lmdb *l = lmdb_of(s);
-	enum err rc = will_drop(s, number);
 	struct stored_session *session = session_find(l, number);
-	if (rc != ERR_OK || !session)
-		return rc;
+	if (!session)
+		return ERR_OK;
 	session_touch(l, session);
 	session->ended = true;
 	map_remove(&l->sessions, &session->node);
-	rc = session_delete(s, number, &session->swept);
+	enum err rc = session_delete(s, number, &session->swept);
 	if (rc != ERR_OK && s->batch_error == ERR_OK)
 		s->batch_error = rc;
 	return rc;
@@ -503,7 +508,7 @@ static enum err lmdb_apply(struct store *s, struct store_op *op)
 	case STORE_WILL_PUT:
 		return will_put(s, op);
 	case STORE_WILL_DROP:
-		return will_drop(s, op->u.will.session);
+		return will_remove(s, op->u.will.number);
 	case STORE_META:
 		return meta_op(s, op);
 	case STORE_PAGE: case STORE_HISTORY: case STORE_BARRIER:
@@ -735,10 +740,10 @@ static enum err know_dead(struct store *s, MDB_txn *txn, const MDB_val *k, const
 static enum err know_will(struct store *s, MDB_txn *txn, const MDB_val *k, const MDB_val *v, void *arg)
 {
 	(void)txn, (void)v, (void)arg;
-	if (k->mv_size != 4)
+	if (k->mv_size != WILL_KEY)
 		return ERR_CORRUPT;
-	enum err rc = store_number_take(s, (store_session)get_be(k->mv_data, 4)); /* of a clean session: nobody else may draw it */
-	return rc == ERR_EXISTS ? ERR_OK : rc;
+	atomic_store(&s->last_will, get_be(k->mv_data, 8)); /* rows come in the order of their keys */
+	return ERR_OK;
 }
 
 /* What the writer needs in memory: sessions with their counts, topics with theirs. No message is looked at. */
@@ -955,12 +960,12 @@ static enum err load_will(struct store *s, MDB_txn *txn, const MDB_val *k, const
 {
 	struct loading *g = arg;
 	struct msg *m;
-	if (v->mv_size != 8 || k->mv_size != 4)
+	if (v->mv_size < WILL_HEAD || k->mv_size != WILL_KEY)
 		return ERR_CORRUPT;
 	enum err rc = g->loader->will ? load_message(s, txn, get_be(v->mv_data, 8), &m) : ERR_NOT_FOUND;
 	if (rc != ERR_OK)
 		return rc == ERR_NOT_FOUND ? ERR_OK : rc;
-	rc = g->loader->will(g->arg, (store_session)get_be(k->mv_data, 4), m);
+	rc = g->loader->will(g->arg, get_be(k->mv_data, 8), (const char *)v->mv_data + WILL_HEAD, v->mv_size - WILL_HEAD, m);
 	msg_unref(m);
 	return rc;
 }

@@ -117,6 +117,8 @@ static inline uint64_t get_be(const uint8_t *p, unsigned bytes)
 #define SESSION_OVER_QUOTA 2u
 #define SUBSCRIPTION_HEAD 5u   /* subscription identifier 4, options 1; the filter follows */
 #define REPLAY_HEAD 40u        /* read up to 8, sent up to 8, and of where it began: up to 8, newest 8, since ms 8; the filter follows */
+#define WILL_KEY 8u            /* number */
+#define WILL_HEAD 8u           /* record; the client id follows */
 #define TOPIC_HEAD 16u         /* count 8, bytes 8; the name follows */
 #define HISTORY_KEY 12u        /* topic 4, record 8 */
 #define HISTORY_VALUE 12u      /* time 8, size 4 (by topic); time 8, topic 4 (over all) */
@@ -185,6 +187,7 @@ enum err db_cursor(struct store *s, enum table t, MDB_cursor **c) MUST_CHECK;
 enum err name_find(const struct db *db, MDB_txn *txn, enum table t, const uint8_t *prefix, size_t prefix_len, const uint8_t *name, size_t len,
     size_t skip, uint8_t key[static NAME_KEY_MAX], MDB_val *value) MUST_CHECK;
 
+enum err will_remove(struct store *s, uint64_t number) MUST_CHECK; /* lmdb.c; in a transaction. ERR_OK also if there is none */
 enum err scratch_reserve(struct lmdb *l, size_t len) MUST_CHECK;
 
 /* ---- pages.c */

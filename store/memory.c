@@ -53,9 +53,9 @@ struct session {
 	size_t client_id_len, cn_len;
 };
 
-struct keyed_msg {                   /* a retained message, by topic; a will, by session number */
+struct keyed_msg {                   /* a retained message, by topic; a will, by number */
 	struct map_node node;
-	store_session session;
+	uint64_t number;
 	struct msg *msg;
 };
 
@@ -246,11 +246,11 @@ static enum err session_state(struct store *s, const struct store_op *op)
 
 /* ---- retained messages and wills */
 
-static struct keyed_msg *will_find(const struct store *s, store_session number)
+static struct keyed_msg *will_find(const struct store *s, uint64_t number)
 {
 	for (struct map_node *n = map_first(&mem(s)->wills, map_hash_u64(number)); n; n = map_next(n)) {
 		struct keyed_msg *k = MAP_OF(n, struct keyed_msg, node);
-		if (k->session == number)
+		if (k->number == number)
 			return k;
 	}
 	return NULL;
@@ -279,20 +279,20 @@ static void keyed_msg_free(struct keyed_msg *k)
 
 static enum err will_put(struct store *s, const struct store_op *op)
 {
-	struct keyed_msg *k = will_find(s, op->u.will.session);
+	struct keyed_msg *k = will_find(s, op->u.will.number);
 	if (!k) {
 		k = calloc(1, sizeof *k);
 		if (!k)
 			return ERR_NOMEM;
-		k->session = op->u.will.session;
-		map_insert(&mem(s)->wills, &k->node, map_hash_u64(k->session));
+		k->number = op->u.will.number;
+		map_insert(&mem(s)->wills, &k->node, map_hash_u64(k->number));
 	}
 	msg_unref(k->msg);
 	k->msg = msg_ref(op->u.will.msg);
 	return ERR_OK;
 }
 
-static void will_drop(struct store *s, store_session number)
+static void will_drop(struct store *s, uint64_t number)
 {
 	struct keyed_msg *k = will_find(s, number);
 	if (!k)
@@ -303,7 +303,6 @@ static void will_drop(struct store *s, store_session number)
 
 static enum err session_end(struct store *s, store_session number)
 {
-	will_drop(s, number);
 	struct session *session = session_find(s, number);
 	if (!session)
 		return ERR_OK;
@@ -552,6 +551,7 @@ static enum err publish(struct store *s, struct store_op *op)
 	}
 	for (uint32_t i = 0; i < op->u.publish.n_receivers; i++)
 		publish_to(s, m, &op->u.publish.receivers[i]);
+	will_drop(s, op->u.publish.will);
 	if (past)
 		past_append(s, past, m);
 	if (fresh) {
@@ -651,7 +651,7 @@ static enum err memory_apply(struct store *s, struct store_op *op)
 	case STORE_WILL_PUT:
 		return will_put(s, op);
 	case STORE_WILL_DROP:
-		will_drop(s, op->u.will.session);
+		will_drop(s, op->u.will.number);
 		return ERR_OK;
 	case STORE_META: case STORE_PAST: /* would be gone at the only time when it is read */
 		return ERR_OK;

@@ -81,6 +81,11 @@ store_session store_session_number(struct store *s)
 	return value;
 }
 
+uint64_t store_will_number(struct store *s)
+{
+	return atomic_fetch_add_explicit(&s->last_will, 1, memory_order_relaxed) + 1;
+}
+
 /* ---- quota reports */
 
 static void report_over_quota(struct store *s, store_session session)
@@ -205,7 +210,7 @@ static enum err apply_all(struct store *s, struct mail *list)
 		if (op->verb == STORE_BARRIER)
 			op->u.barrier.last_record = s->last_record;
 		else if (!is_read(op))
-			op->result = s->backend->apply(s, op);
+			store_apply(s, op);
 	}
 	if (s->batch_error != ERR_OK) {
 		s->backend->abort(s);
@@ -277,8 +282,10 @@ static void work(struct store *s, struct mail *list)
 		for (size_t i = 0; i < s->n_over_quota; i++)
 			report_over_quota(s, s->over_quota[i]);
 	else
-		for (struct mail *m = list; m; m = m->next)
+		for (struct mail *m = list; m; m = m->next) {
 			op_of(m)->result = rc;
+			store_close_gate(op_of(m));
+		}
 	store_count(&s->commits, 1);
 	store_count(&s->sync_us, clock_mono_us() - start);
 	account(s, list);

@@ -24,7 +24,7 @@ typedef uint32_t store_session;
  *
  * SESSION_NEW     ERR_EXISTS: the number is in use.
  * SESSION_STATE   ERR_NOT_FOUND.
- * SESSION_END     the session, its subscriptions, queue, will, QoS 2 packet identifiers. ERR_OK also if there is none.
+ * SESSION_END     the session, its subscriptions, queue, QoS 2 packet identifiers. ERR_OK also if there is none.
  * SUBSCRIBE       adds or replaces by filter. ERR_NOT_FOUND: no such session.
  * UNSUBSCRIBE     ERR_OK also if there is no such filter. ERR_NOT_FOUND: no such session.
  * PUBLISH         all or nothing, in this order: ERR_EXISTS when (publisher, packet_id) is remembered already (it was stored
@@ -40,7 +40,8 @@ typedef uint32_t store_session;
  * SENT            QUEUED → INFLIGHT under packet_id (an INFLIGHT entry gets the new packet_id). ERR_NOT_FOUND as above.
  * RELEASED        INFLIGHT → PUBREL; the message goes, and counts in no quota. ERR_NOT_FOUND as above.
  * QOS2_DONE       ERR_OK also if it was not remembered.
- * WILL_PUT, _DROP by session number alone, whether or not that session is stored; SESSION_END drops it too.
+ * WILL_PUT, _DROP by the will's own number (store_will_number): a connection has it, not a session. A PUBLISH that succeeds drops the will
+ *                 that it names in the same transaction.
  * PAGE            sees everything that was submitted before it on this thread, and perhaps what came later; it may complete after
  *                 operations submitted later (a reader thread serves it). ERR_NOT_FOUND: no such session (n_entries 0, end true).
  *                 A cursor that ignores live copies remembers the highest record id ignored: it is at the head only when end is set and
@@ -79,6 +80,13 @@ enum store_delivery_state {
 	STORE_INFLIGHT = 1,   /* sent under packet_id, not acknowledged */
 	STORE_PUBREL = 2,     /* QoS 2, PUBREC received: only PUBREL/PUBCOMP is left; no message */
 	STORE_ELSEWHERE = 3,  /* never stored; of a history page: the asking session's own queue has the message too */
+};
+
+/* Keeps a publisher's order when the store refuses: after one of its messages was refused (any result but ERR_OK and ERR_EXISTS), those
+ * behind it are refused with the same result, whatever room there is by then, until the submitter opens the gate again. It does that
+ * while none of them is submitted. */
+struct store_gate {
+	enum err refused;            /* ERR_OK: open. Writer thread while an operation with it is unanswered, else the submitter's */
 };
 
 struct store_receiver {
@@ -135,6 +143,8 @@ struct store_op {
 			bool history;
 			store_session publisher;               /* != 0 with packet_id: a QoS 2 packet identifier to remember */
 			uint16_t packet_id;
+			struct store_gate *gate;               /* NULL: none; outlives the operation */
+			uint64_t will;                         /* != 0: the will that this is goes */
 			uint64_t record;                       /* out: the record id */
 		} publish;
 		struct {
@@ -152,7 +162,8 @@ struct store_op {
 			uint64_t record;
 		} past;
 		struct {
-			store_session session;
+			uint64_t number;
+			const char *client_id; size_t client_id_len;   /* submitter's, valid until done */
 			struct msg *msg;                       /* submitter's reference, valid until done */
 		} will;
 		struct {
@@ -254,7 +265,7 @@ struct store_loader {
 	enum err (*past)(void *arg, store_session number, const uint8_t *filter, size_t len, const struct store_past *p); /* a replay is not over */
 	enum err (*qos2_received)(void *arg, store_session number, uint16_t packet_id);
 	enum err (*retained)(void *arg, struct msg *m);
-	enum err (*will)(void *arg, store_session number, struct msg *m);
+	enum err (*will)(void *arg, uint64_t number, const char *client_id, size_t client_id_len, struct msg *m);
 };
 enum err store_load(struct store *s, const struct store_loader *l, void *arg) MUST_CHECK;
 
@@ -271,6 +282,8 @@ void store_submit(struct store *s, struct store_op *op);
 
 /* A session number that is not in use. Any thread. */
 store_session store_session_number(struct store *s);
+/* A will's number, above all that are stored. Any thread. */
+uint64_t store_will_number(struct store *s);
 
 /* Commits what was submitted, ends the thread. Completions of it are pushed to their mailboxes before this returns. */
 void store_stop(struct store *s);

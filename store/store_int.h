@@ -57,6 +57,7 @@ struct store {
 	pthread_mutex_t numbers_lock;
 	struct map numbers;                 /* numbers_lock: session numbers in use */
 	store_session next_number;          /* numbers_lock */
+	atomic_uint_fast64_t last_will;     /* number given out; any thread. The backend sets it when it opens */
 
 	/* written by the writer, read by anyone */
 	atomic_uint_fast64_t commits, operations, messages, bytes, sync_us, failed, dropped, corrupt, size, used;
@@ -71,6 +72,20 @@ store_fault_fn store_fault_from_env(void); /* fault.c; NULL in release builds */
 static inline void store_count(atomic_uint_fast64_t *counter, uint64_t n)
 {
 	atomic_fetch_add_explicit(counter, n, memory_order_relaxed);
+}
+
+static inline void store_close_gate(const struct store_op *op)
+{
+	if (op->verb == STORE_PUBLISH && op->u.publish.gate && op->result != ERR_OK && op->result != ERR_EXISTS)
+		op->u.publish.gate->refused = op->result;
+}
+
+/* One operation's turn at the backend, but for reads and STORE_BARRIER; sets its result. */
+static inline void store_apply(struct store *s, struct store_op *op)
+{
+	const struct store_gate *gate = op->verb == STORE_PUBLISH ? op->u.publish.gate : NULL;
+	op->result = gate && gate->refused != ERR_OK ? gate->refused : s->backend->apply(s, op);
+	store_close_gate(op);
 }
 
 /* For backends, on the writer thread: session goes over its quota (end-session); told to the broker after the commit. */

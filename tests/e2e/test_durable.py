@@ -95,6 +95,112 @@ def test_qos2_is_exactly_once_over_a_crash_in_every_step(start_broker, name):
     assert not [m for m in sub.inbox if m.type == p.PUBLISH]
 
 
+# ---- wills
+
+def watcher(broker, name):
+    """A persistent session that gets what is published to name/will, whenever."""
+    w = broker.client(name + "w", clean=False)
+    w.subscribe((name + "/will", 1))
+    w.disconnect()
+
+
+def wills_seen(broker, name, n=1):
+    """The payloads of n wills; no more come."""
+    w = broker.client(name + "w", clean=False)
+    payloads = [w.recv_publish().payload for _ in range(n)]
+    w.ping()
+    assert not [m for m in w.inbox if m.type == p.PUBLISH]
+    w.disconnect()
+    return payloads
+
+
+@pytest.mark.parametrize("clean", [True, False], ids=["clean", "persistent"])
+@pytest.mark.parametrize("qos", [0, 1, 2])
+def test_will_is_published_after_a_crash(start_broker, name, clean, qos):
+    broker = start_broker({**STORE, "will_grace": 1})
+    c = broker.client(name + "c", clean=clean, will=(name + "/will", b"gone", qos, True))
+    again(broker)
+    c.drop()
+    w = broker.client(name + "w")
+    w.subscribe((name + "/will", 2))
+    got = w.wait_for(p.PUBLISH)
+    assert (got.topic, got.payload, got.qos, got.retain) == (name + "/will", b"gone", qos, False)
+    w.publish(name + "/fence", b"", 1, retain=True)  # behind it in the store
+    again(broker)
+    late = broker.client(name + "l")
+    late.subscribe((name + "/will", 2))
+    late.recv_publish(name + "/will", b"gone", retain=True)  # as its connection asked
+    broker.wait_log("will is published")
+    assert len(broker.wait_log("will is published")) == 1, "it is gone from the store"
+
+
+@pytest.mark.parametrize("clean", [True, False], ids=["clean", "persistent"])
+def test_return_in_time_silences_the_will(start_broker, name, clean):
+    broker = start_broker({**STORE, "will_grace": int(3 * env.SLOW)})
+    watcher(broker, name)
+    kept = [broker.client(name + "c", clean=clean, will=(name + "/will", b"old", 1, False)),
+            broker.client(name + "other", will=(name + "/will", b"other", 1, False))]
+    again(broker)
+    kept.clear()
+    c = broker.client(name + "c", clean=clean, will=(name + "/will", b"new", 1, False))
+    broker.wait_log("will is published")
+    assert wills_seen(broker, name) == [b"other"]
+    c.drop()
+    broker.wait_log("client '" + name + "c'.*closed by the client")
+    assert wills_seen(broker, name) == [b"new"]
+
+
+def test_client_id_of_another_identity_does_not_silence_the_will(start_broker, name):
+    broker = start_broker({**STORE, "will_grace": 1})
+    watcher(broker, name)
+    c = broker.client(name + "c", will=(name + "/will", b"gone", 1, False))
+    again(broker)
+    c.drop()
+    broker.client(name + "c", cert="device2")
+    broker.wait_log("will is published")
+    assert wills_seen(broker, name) == [b"gone"]
+
+
+def test_wills_that_are_settled_do_not_outlive_the_broker(start_broker, name):
+    """After DISCONNECT, after their publication, after an orderly end: --check-store finds none."""
+    broker = start_broker({**STORE, "will_grace": 0})
+    watcher(broker, name)
+    broker.client(name + "a", will=(name + "/will", b"a", 1, False)).disconnect()
+    broker.client(name + "b", will=(name + "/will", b"b", 1, False)).drop()
+    broker.wait_log("client '" + name + "b'.*closed by the client")
+    w = broker.client(name + "w", clean=False)
+    w.recv_publish(name + "/will", b"b")
+    w.disconnect()
+    crash(broker)
+    assert "\nwills 0\n" in run(broker, "--check-store").stdout
+    broker.start()
+    c = broker.client(name + "c", clean=False, will=(name + "/will", b"c", 1, False))
+    crash(broker)
+    c.drop()
+    assert "\nwills 1\n" in run(broker, "--check-store").stdout
+    broker.start()
+    broker.wait_log("will is published")
+    d = broker.client(name + "d", will=(name + "/will", b"d", 1, False))
+    assert broker.terminate() == 0
+    d.drop()
+    assert "\nwills 0\n" in run(broker, "--check-store").stdout
+
+
+def test_will_is_judged_by_the_rules_of_the_new_start(start_broker, name, tmp_path):
+    rules = tmp_path / "acl"
+    rules.write_text("pattern readwrite #\n", encoding="utf-8")
+    broker = start_broker({**STORE, "will_grace": 0, "acl_file": str(rules)})
+    watcher(broker, name)
+    c = broker.client(name + "c", will=(name + "/will", b"gone", 1, False))
+    crash(broker)
+    c.drop()
+    rules.write_text("pattern read #\nuser device2\ntopic readwrite #\n", encoding="utf-8")
+    broker.start()
+    broker.wait_log("its will on '.*' is denied")
+    broker.client(name + "d", cert="device2").publish(name + "/will", b"fence", 1)
+    assert wills_seen(broker, name) == [b"fence"]
+
+
 def test_payload_is_nowhere_in_the_file(start_broker, name):
     broker = start_broker(STORE)
     sub = broker.client(name, clean=False)

@@ -15,7 +15,7 @@ from . import env
 from .client import RawClient, tls_context
 
 # Keys that mosquitto does not know.
-OURS_ALONE = {"store", "store_memory_delay_ms", "threads", "handshake_timeout", "wills_at_shutdown", "allow_plaintext_loopback"}
+OURS_ALONE = {"store", "store_memory_delay_ms", "threads", "handshake_timeout", "wills_at_shutdown", "will_grace", "publish_wait", "allow_plaintext_loopback"}
 
 SANITIZER = re.compile(r"ERROR: \w+Sanitizer|WARNING: \w+Sanitizer|runtime error:|SUMMARY: \w+Sanitizer")
 
@@ -94,6 +94,7 @@ class Broker:
         notify_path = self.dir / "notify"
         with contextlib.suppress(FileNotFoundError):
             notify_path.unlink()
+        self.notified.clear()
         self.notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.notify.bind(str(notify_path))
         program = env.MOSQUITTO_PROGRAM if env.MOSQUITTO else str(env.SEALMQD)

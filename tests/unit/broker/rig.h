@@ -81,6 +81,11 @@ store_session store_session_number(struct store *s)
 	return ++rs.numbers;
 }
 
+uint64_t store_will_number(struct store *s)
+{
+	return atomic_fetch_add(&s->last_will, 1) + 1;
+}
+
 void store_number_release(struct store *s, store_session number) { (void)s, (void)number; }
 enum err store_number_take(struct store *s, store_session number)
 {
@@ -134,13 +139,14 @@ static inline void rig_do(struct store_op *op)
 	if (rs.fail_count > 0 && op->verb == rs.fail_verb) {
 		rs.fail_count--;
 		op->result = rs.fail_result;
+		store_close_gate(op);
 	} else if (op->verb == STORE_BARRIER) {
 		op->result = ERR_OK;
 		op->u.barrier.last_record = s->last_record;
 	} else if (op->verb == STORE_PAGE || op->verb == STORE_HISTORY) {
 		op->result = s->backend->read(s, op);
 	} else {
-		op->result = s->backend->apply(s, op);
+		store_apply(s, op);
 	}
 }
 

@@ -4,13 +4,15 @@
 
 static struct client sub, pub;
 
-static void begin(bool sub_clean, uint8_t qos, bool pub_clean)
+static void begin_with(const char *settings, bool sub_clean, uint8_t qos, bool pub_clean)
 {
-	rig_start("");
+	rig_start(settings);
 	connect_as(&sub, 's', sub_clean, false);
 	subscribe(&sub, "t", qos);
 	connect_as(&pub, 'p', pub_clean, false);
 }
+
+static void begin(bool sub_clean, uint8_t qos, bool pub_clean) { begin_with("", sub_clean, qos, pub_clean); }
 
 static void end(void)
 {
@@ -66,7 +68,7 @@ END_TEST
 
 START_TEST(a_message_that_the_store_refuses_ends_its_publisher_unacknowledged)
 {
-	begin(false, 1, true);
+	begin_with("publish_wait 0", false, 1, true);
 	fail_next(STORE_PUBLISH, ERR_FULL);
 	send_publish(&pub, 2, 't', 1, 'a');
 	expect_closed(&pub);
@@ -79,7 +81,7 @@ END_TEST
 
 START_TEST(a_qos2_message_that_the_store_refused_is_new_when_it_is_repeated)
 {
-	begin(false, 2, false);
+	begin_with("publish_wait 0", false, 2, false);
 	fail_next(STORE_PUBLISH, ERR_FULL);
 	send_publish(&pub, 4, 't', 5, 'a');
 	expect_closed(&pub);
@@ -92,10 +94,125 @@ START_TEST(a_qos2_message_that_the_store_refused_is_new_when_it_is_repeated)
 }
 END_TEST
 
+/* Turns, with time passing, until the store was told that many messages. */
+static void wait_for_publishes(unsigned n)
+{
+	for (int i = 0; i < 1000 && rs.submitted[STORE_PUBLISH] < n; i++) {
+		usleep(10000);
+		turn();
+	}
+	ck_assert_uint_ge(rs.submitted[STORE_PUBLISH], n);
+	turn();
+}
+
+/* In its order: what is behind it waits too, although there is room for that, and nothing more is read. */
+START_TEST(a_refused_message_is_tried_again)
+{
+	begin(false, 1, true);
+	fail_next(STORE_PUBLISH, ERR_FULL);
+	rs.hold = true;
+	send_publish(&pub, 2, 't', 1, 'a');
+	send_publish(&pub, 2, 't', 2, 'b');
+	turn();
+	rs.hold = false;
+	turn();
+	SEND(&pub, "\xc0\x00"); /* PINGREQ */
+	turn();
+	expect_nothing(&sub);
+	expect_nothing(&pub);
+	ck_assert_uint_eq(rs.submitted[STORE_PUBLISH], 2);
+	ck_assert_uint_eq(session_of('p')->deferred, 2);
+	wait_for_publishes(4);
+	expect_publish(&sub, 2, 'a');
+	expect_publish(&sub, 2, 'b');
+	EXPECT(&pub, "\x40\x02\x00\x01\x40\x02\x00\x02\xd0\x00");
+	ck_assert_uint_eq(session_of('p')->deferred, 0);
+	send_publish(&pub, 2, 't', 3, 'c');
+	turn();
+	EXPECT(&pub, "\x40\x02\x00\x03");
+	end();
+}
+END_TEST
+
+START_TEST(a_message_that_is_refused_again_keeps_its_place)
+{
+	begin(false, 1, true);
+	rs.fail_verb = STORE_PUBLISH;
+	rs.fail_result = ERR_IO;
+	rs.fail_count = 3;
+	send_publish(&pub, 2, 't', 1, 'a');
+	send_publish(&pub, 2, 't', 2, 'b');
+	send_publish(&pub, 2, 't', 3, 'c');
+	turn();
+	rs.fail_count = 2; /* the first is tried alone */
+	wait_for_publishes(8);
+	EXPECT(&pub, "\x40\x02\x00\x01\x40\x02\x00\x02\x40\x02\x00\x03");
+	ck_assert_uint_eq(rs.submitted[STORE_PUBLISH], 8);
+	expect_publish(&sub, 2, 'a');
+	expect_publish(&sub, 2, 'b');
+	expect_publish(&sub, 2, 'c');
+	end();
+}
+END_TEST
+
+START_TEST(who_waits_too_long_is_closed_and_may_repeat)
+{
+	begin_with("publish_wait 1", false, 2, false);
+	rs.fail_verb = STORE_PUBLISH;
+	rs.fail_result = ERR_FULL;
+	rs.fail_count = UINT32_MAX;
+	send_publish(&pub, 4, 't', 5, 'a');
+	turn();
+	expect_nothing(&pub);
+	for (int i = 0; i < 1000 && !pub.closed; i++) {
+		usleep(10000);
+		turn();
+		fill_input(&pub);
+	}
+	ck_assert(pub.closed);
+	ck_assert_uint_eq(pub.len, 0);
+	close(pub.fd);
+	connect_as(&pub, 'p', false, true);
+	ck_assert_uint_eq(session_of('p')->deferred, 0);
+	rs.fail_count = 0;
+	send_publish(&pub, 12, 't', 5, 'a');
+	turn();
+	EXPECT(&pub, "\x50\x02\x00\x05");
+	expect_publish(&sub, 4, 'a');
+	end();
+}
+END_TEST
+
+/* A connection that ends while it waits: what it sent goes with it, and the next one's are not held up by the closed gate. */
+START_TEST(who_leaves_while_waiting_leaves_nothing)
+{
+	begin(false, 2, false);
+	fail_next(STORE_PUBLISH, ERR_FULL);
+	send_publish(&pub, 4, 't', 5, 'a');
+	send_publish(&pub, 4, 't', 6, 'b');
+	turn();
+	expect_nothing(&pub);
+	static struct client next;
+	connect_as(&next, 'p', false, true);
+	expect_closed(&pub);
+	ck_assert_uint_eq(session_of('p')->deferred, 0);
+	send_publish(&next, 12, 't', 5, 'a');
+	turn();
+	EXPECT(&next, "\x50\x02\x00\x05");
+	expect_publish(&sub, 4, 'a');
+	fail_next(STORE_PUBLISH, ERR_FULL);
+	send_publish(&next, 4, 't', 7, 'c');
+	turn();
+	close(sub.fd);
+	close(next.fd);
+	rig_end(); /* while it waits */
+}
+END_TEST
+
 /* It is repeated while the store has not answered about the first yet: that it fails is not acknowledged either. */
 START_TEST(a_repetition_shares_the_fate_of_the_first)
 {
-	begin(false, 2, false);
+	begin_with("publish_wait 0", false, 2, false);
 	rs.hold = true;
 	send_publish(&pub, 4, 't', 5, 'a');
 	turn();
@@ -205,6 +322,77 @@ START_TEST(a_connection_taken_over_before_connack_leaves_no_will)
 	EXPECT(&pub, "\x20\x02\x01\x00");
 	expect_nothing(&sub);
 	end();
+}
+END_TEST
+
+/* CONNACK says that the will is kept; a clean session without one waits for nothing. Where it can't be kept the client is served all the same. */
+START_TEST(connack_waits_for_the_will)
+{
+	begin(true, 0, true);
+	rs.hold = true;
+	hang_up(&pub);
+	dial(&pub);
+	SEND(&pub, "\x10\x13\x00\x04MQTT\x04\x06\x00\x00\x00\x01q\x00\x01t\x00\x01w");
+	turn();
+	expect_nothing(&pub);
+	rs.hold = false;
+	turn();
+	EXPECT(&pub, "\x20\x02\x00\x00");
+	hang_up(&pub);
+	expect_publish(&sub, 0, 'w');
+	dial(&pub);
+	rs.fail_verb = STORE_WILL_PUT;
+	rs.fail_result = ERR_IO;
+	rs.fail_count = 1;
+	SEND(&pub, "\x10\x13\x00\x04MQTT\x04\x06\x00\x00\x00\x01q\x00\x01t\x00\x01w");
+	turn();
+	EXPECT(&pub, "\x20\x02\x00\x00");
+	hang_up(&pub);
+	expect_publish(&sub, 0, 'w');
+	ck_assert_uint_eq(rs.submitted[STORE_WILL_PUT], 2);
+	ck_assert_uint_eq(rs.submitted[STORE_WILL_DROP], 1);
+	end();
+}
+END_TEST
+
+static uint64_t will_put, will_published;
+static void watch_will(const struct store_op *op)
+{
+	if (op->verb == STORE_WILL_PUT)
+		will_put = op->u.will.number;
+	else if (op->verb == STORE_PUBLISH)
+		will_published = op->u.publish.will;
+}
+
+/* For a persistent subscriber it is stored as a message and dropped as a will in one transaction; a taken-over connection's will does not
+ * take that of its successor along. */
+START_TEST(a_will_goes_with_its_publication)
+{
+	begin(false, 1, true);
+	rs.watch = watch_will;
+	hang_up(&pub);
+	dial(&pub);
+	SEND(&pub, "\x10\x13\x00\x04MQTT\x04\x0c\x00\x00\x00\x01q\x00\x01t\x00\x01w");
+	turn();
+	EXPECT(&pub, "\x20\x02\x00\x00");
+	uint64_t first = will_put;
+	static struct client next;
+	dial(&next);
+	SEND(&next, "\x10\x13\x00\x04MQTT\x04\x0c\x00\x00\x00\x01q\x00\x01t\x00\x01x");
+	turn();
+	expect_closed(&pub);
+	EXPECT(&next, "\x20\x02\x01\x00");
+	ck_assert_uint_ne(first, 0);
+	ck_assert_uint_eq(will_published, first);
+	ck_assert_uint_ne(will_put, first);
+	expect_publish(&sub, 2, 'w');
+	hang_up(&next);
+	ck_assert_uint_eq(will_published, will_put);
+	expect_publish(&sub, 2, 'x');
+	ck_assert_uint_eq(rs.submitted[STORE_WILL_DROP], 0);
+	rs.watch = NULL;
+	close(sub.fd);
+	rig_end();
 }
 END_TEST
 
@@ -395,9 +583,12 @@ END_TEST
 
 SUITE_MAIN("broker/publish", a_puback_waits_for_its_own_commit, answers_keep_the_order_of_their_questions,
 	a_message_that_the_store_refuses_ends_its_publisher_unacknowledged,
+	a_refused_message_is_tried_again, a_message_that_is_refused_again_keeps_its_place, who_waits_too_long_is_closed_and_may_repeat,
+	who_leaves_while_waiting_leaves_nothing,
 	a_qos2_message_that_the_store_refused_is_new_when_it_is_repeated, a_repetition_shares_the_fate_of_the_first,
 	a_repeated_qos2_message_is_routed_once, a_session_that_the_store_could_not_create_is_not_there,
 	a_session_whose_client_left_before_the_store_failed_is_not_there, a_connection_taken_over_before_connack_leaves_no_will,
+	connack_waits_for_the_will, a_will_goes_with_its_publication,
 	a_message_handed_on_is_not_retained_again, a_session_is_one_receiver_however_it_subscribed,
 	a_subscription_refused_in_3_1_gets_nothing, who_does_not_read_his_answers_is_not_read,
 	who_subscribes_again_and_takes_nothing_is_ended, a_publisher_waits_while_the_store_owes_it_much,

@@ -63,9 +63,9 @@ static enum err found_retained(void *arg, struct msg *m)
 	return ERR_OK;
 }
 
-static enum err found_will(void *arg, store_session number, struct msg *m)
+static enum err found_will(void *arg, uint64_t number, const char *client_id, size_t len, struct msg *m)
 {
-	note(arg, "will %u %.*s=%.*s\n", number, m->topic_len, (const char *)msg_topic(m), (int)m->payload_len, (const char *)msg_payload(m));
+	note(arg, "will %u %.*s %.*s=%.*s\n", (unsigned)number, (int)len, client_id, m->topic_len, (const char *)msg_topic(m), (int)m->payload_len, (const char *)msg_payload(m));
 	return ERR_OK;
 }
 
@@ -139,7 +139,7 @@ START_TEST(everything_is_there_after_a_restart)
 	p.u.publish.retained = true;
 	ck_assert_int_eq(rig_do(&r, &p), ERR_OK);
 	uint64_t second = p.u.publish.record;
-	struct store_op will = { .verb = STORE_WILL_PUT, .u.will = { .session = 500, .msg = w } };
+	struct store_op will = { .verb = STORE_WILL_PUT, .u.will = { .number = 500, .client_id = "dev-9", .client_id_len = 5, .msg = w } };
 	ck_assert_int_eq(rig_do(&r, &will), ERR_OK);
 	ck_assert_int_eq(do_delivery(&r, STORE_SENT, a, first, 11), ERR_OK);
 	ck_assert_int_eq(do_delivery(&r, STORE_RELEASED, a, first, 11), ERR_OK);
@@ -152,7 +152,7 @@ START_TEST(everything_is_there_after_a_restart)
 	reopen(&r, &o, &f);
 	char expected[512];
 	snprintf(expected, sizeof expected, "session %u dev-1 plant 3600 now\nsession %u dev-1 plant 3600 then\nsubscription %u x/+/y 1 7\n"
-	    "received %u 7\nretained top/ic=newer\nwill 500 will=bye\n", a, b, a, b);
+	    "received %u 7\nretained top/ic=newer\nwill 500 dev-9 will=bye\n", a, b, a, b);
 	ck_assert_str_eq(f.text, expected);
 	struct store_op page = do_page(&r, a, 0, 10, 100000);
 	ck_assert_uint_eq(page.u.page.n_entries, 2);
@@ -170,6 +170,7 @@ START_TEST(everything_is_there_after_a_restart)
 	page_free(&page);
 	/* numbers and records go on; the packet identifier is still known */
 	ck_assert_uint_gt(store_session_number(r.store), b);
+	ck_assert_uint_eq(store_will_number(r.store), 501);
 	p = op_publish(m, to, 1);
 	p.u.publish.publisher = b;
 	p.u.publish.packet_id = 7;
