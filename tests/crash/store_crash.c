@@ -273,7 +273,7 @@ static enum err on_retained(void *arg, struct msg *m)
 static enum err on_will(void *arg, uint64_t number, const char *client_id, size_t client_id_len, struct msg *m)
 {
 	(void)client_id, (void)client_id_len;
-	((struct loop *)arg)->model.sessions[number % 1000 - 1].will = read_message(m);
+	((struct loop *)arg)->model.sessions[number - 1].will = read_message(m);
 	return ERR_OK;
 }
 
@@ -540,7 +540,7 @@ static bool choose(struct loop *l, struct job *j)
 		a->kind = dice(2) ? WILL : DROP_WILL;
 		a->seq = next_seq++;
 		j->msg = make_message("w", a->seq, false);
-		j->op = (struct store_op){ .verb = a->kind == WILL ? STORE_WILL_PUT : STORE_WILL_DROP, .u.will = { .number = number, .msg = j->msg } };
+		j->op = (struct store_op){ .verb = a->kind == WILL ? STORE_WILL_PUT : STORE_WILL_DROP, .u.will = { .number = a->session + 1u, .msg = j->msg } };
 		return true;
 	}
 	if (what == 99 && dice(10) == 0) {
