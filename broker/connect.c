@@ -125,7 +125,7 @@ static bool make_will(struct conn *c, const struct mqtt_connect *m)
 
 static void attach(struct conn *c, struct session *s)
 {
-    wheel_cancel(c->loop->wheel, &s->expiry);
+    wheel_cancel(c->loop->wheel, &s->timer);
     if (s->persistent)
         STATS_SUB(c->loop, persistent_away, 1);
     s->conn = c;

@@ -19,6 +19,7 @@
 #define PAGE_BELOW 1024U    /* a page is asked for when fewer are left */
 #define PAGE_ENTRIES 2048U
 #define PAGE_BYTES (1024U * 1024)
+#define TELL_SENT_MS 100U   /* how long a QoS 1 message is in flight before the store hears of it */
 
 /* ---- packet identifiers ---- */
 
@@ -499,8 +500,11 @@ static bool may_send(struct session *s, struct entry *e)
         if (e->packet_id == 0 || e->state == ENTRY_SAVING) /* none free, out of memory; or the store is being told */
             return false;
     }
-    if (e->packet_id == 0)
-        e->packet_id = take_packet_id(s);
+    if (e->packet_id != 0)
+        return true;
+    e->packet_id = take_packet_id(s);
+    if (e->record && !wheel_armed(&s->timer))
+        loop_arm(s->loop, &s->timer, s->loop->now_ms + TELL_SENT_MS);
     return e->packet_id != 0;
 }
 
@@ -656,6 +660,15 @@ bool session_pubcomp(struct session *s, uint16_t packet_id)
     return true;
 }
 
+void session_tell_sent(struct session *s)
+{
+    for (uint32_t i = 0; i < s->inflight.count; i++) {
+        struct entry *e = ring_at(&s->inflight, i);
+        if (e->state == ENTRY_SENT && e->qos == 1 && e->record && !e->told)
+            e->told = tell_store(s, STORE_SENT, e->record, e->packet_id, NULL);
+    }
+}
+
 /* ---- life ---- */
 
 void session_resume(struct session *s)
@@ -697,6 +710,8 @@ void session_suspend(struct session *s)
     struct entry_ring kept = {0};
     s->cursor = s->persistent;
     s->overflow_logged = false;
+    wheel_cancel(s->loop->wheel, &s->timer);
+    session_tell_sent(s);
     for (uint32_t i = 0; i < s->queue.count; i++) {
         struct entry *e = ring_at(&s->queue, i);
         count_queue(s, e, -1);

@@ -27,7 +27,7 @@ struct entry {
     struct share_group *group; /* one reference, when it came by a shared subscription */
     uint32_t sub_id;
     uint16_t packet_id;        /* 0: not sent yet */
-    uint8_t qos : 2, retain : 1, dup : 1, past : 1; /* past: a replay brought it */
+    uint8_t qos : 2, retain : 1, dup : 1, past : 1, told : 1; /* past: a replay brought it; told: the store knows packet_id */
     uint8_t state;             /* enum entry_state */
 };
 _Static_assert(sizeof(struct entry) == 32, "an entry is 32 bytes");
@@ -80,7 +80,7 @@ struct session {
     struct replay *replays;     /* the past of new subscriptions, on its way */
     struct special *specials;   /* subscriptions to $HISTORY/… */
     uint64_t expiry_s;          /* after the connection's end; 0: never */
-    struct wheel_timer expiry;
+    struct wheel_timer timer;   /* away: its expiry; connected: to tell the store what is in flight */
     char client_id[];           /* not NUL-terminated; see client_id_len */
 };
 
@@ -121,6 +121,11 @@ void session_go_on(struct session *s);
 /* The record of the oldest message that a replay brought and that is not acknowledged (QoS 2: whose entry is not in the store yet; QoS 0: not
  * sent); 0: there is none. */
 uint64_t session_oldest_past(struct session *s);
+
+/* Tells the store under which packet identifiers QoS 1 messages are in flight, so that they come again under these, with DUP, after the
+ * broker's end too [MQTT-4.4.0-1, MQTT-3.3.1-1]. Called for what has been in flight for some time, and at the connection's end: most are
+ * acknowledged before, and cost nothing. Nothing waits for it. */
+void session_tell_sent(struct session *s);
 
 /* ---- life ---- */
 

@@ -103,10 +103,14 @@ static uint32_t clean_generation(struct broker *b)
     return g;
 }
 
-static void on_expiry(struct wheel_timer *t, void *owner)
+static void on_timer(struct wheel_timer *t, void *owner)
 {
-    struct session *s = (struct session *)((char *)t - offsetof(struct session, expiry));
+    struct session *s = (struct session *)((char *)t - offsetof(struct session, timer));
     struct loop *l = owner;
+    if (s->conn) {
+        session_tell_sent(s);
+        return;
+    }
     STATS_ADD(l, expired, 1);
     sessions_end(s, "expired");
 }
@@ -124,7 +128,7 @@ struct session *sessions_add(struct sessions *t, const void *client_id, size_t l
     s->persistent = number != 0;
     s->window = l->conf->max_inflight_messages ? l->conf->max_inflight_messages : UINT16_MAX;
     s->judged = l->policy->generation;
-    s->expiry.fire = on_expiry;
+    s->timer.fire = on_timer;
     s->client_id_len = (uint16_t)len;
     memcpy(s->client_id, client_id, len);
     if (take_slot(t, s, &slot) != ERR_OK) {
@@ -180,7 +184,7 @@ void sessions_end(struct session *s, const char *why)
         forget_in_store(s);
         STATS_SUB(l, persistent_away, 1);
     }
-    wheel_cancel(l->wheel, &s->expiry);
+    wheel_cancel(l->wheel, &s->timer);
     HASH_DELETE(hh, t->by_id, s);
     give_slot(t, sub_handle_slot(s->subs.handle));
     STATS_SUB(l, sessions, 1);
@@ -207,7 +211,7 @@ void sessions_age(struct session *s, uint64_t away_ms)
     if (s->expiry_s == 0)
         return;
     uint64_t end_ms = away_ms + s->expiry_s * 1000, left_ms = end_ms > s->loop->wall_ms ? end_ms - s->loop->wall_ms : 0;
-    loop_arm(s->loop, &s->expiry, s->loop->now_ms + left_ms);
+    loop_arm(s->loop, &s->timer, s->loop->now_ms + left_ms);
 }
 
 void sessions_each(struct sessions *t, void (*fn)(struct session *s, void *arg), void *arg)

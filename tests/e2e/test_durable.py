@@ -95,6 +95,35 @@ def test_qos2_is_exactly_once_over_a_crash_in_every_step(start_broker, name):
     assert not [m for m in sub.inbox if m.type == p.PUBLISH]
 
 
+@pytest.mark.parametrize("end", ["terminate", "kill"])
+def test_qos1_comes_again_under_its_identifier_with_dup(start_broker, name, end):
+    """After a restart as after a lost connection [MQTT-4.4.0-1]; what was not sent yet comes behind, under other identifiers."""
+    broker = start_broker({**STORE, "max_inflight_messages": 3})
+    sub = broker.client(name, clean=False)
+    sub.subscribe((name, 1))
+    pub = broker.client(name + "p")
+    for i in range(6):
+        pub.publish(name, str(i), 1)
+    first = [sub.wait_for(p.PUBLISH) for _ in range(3)]
+    assert [m.payload for m in first] == [b"0", b"1", b"2"]
+    if end == "kill":
+        sub.drop()  # then the store is told at once, and not only after a while
+        broker.wait_log(f"client '{name}'.*closed by the client")
+        pub.publish(name, b"6", 1)  # behind it in the store
+        again(broker)
+    else:
+        assert broker.terminate() == 0
+        broker.start()
+    sub = broker.client(name, clean=False)
+    repeated = [sub.wait_for(p.PUBLISH) for _ in range(3)]
+    assert [(m.pid, m.payload, m.dup) for m in repeated] == [(m.pid, m.payload, True) for m in first]
+    for m in repeated:
+        sub.acknowledge(m)
+    rest = [sub.recv_publish(dup=False) for _ in range(3)]
+    assert [m.payload for m in rest] == [b"3", b"4", b"5"]
+    assert not {m.pid for m in rest[:3]} & {m.pid for m in repeated}
+
+
 # ---- wills
 
 def watcher(broker, name):
