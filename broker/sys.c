@@ -68,6 +68,7 @@ struct sys {
     ev_timer timer;
     struct loop *loop;
     struct totals last;
+    struct store_stats store;      /* of the last interval's end */
     uint64_t last_ms, heap_max, clients_max;
     struct load loads[9];
     uint32_t interval_s; /* 0: none */
@@ -185,6 +186,29 @@ static void publish_messages(struct sys *y, const struct totals *t)
     publish_number(l, "shared_subscriptions/count", trie.shared_subscriptions);
 }
 
+/* Means of the commits since the last interval; 0 when there were none. */
+static void publish_store(struct sys *y)
+{
+    struct loop *l = y->loop;
+    struct store_stats now;
+    store_stats(l->broker->store, &now);
+    uint64_t commits = now.commits - y->store.commits, messages = now.messages - y->store.messages, us = now.sync_us - y->store.sync_us;
+    publish_number(l, "store/commits", now.commits);
+    publish_text(l, "store/messages_per_commit", "%.1f", commits ? (double)messages / (double)commits : 0);
+    publish_number(l, "store/commit_time_us", commits ? us / commits : 0);
+    publish_number(l, "store/messages/written", now.messages);
+    publish_number(l, "store/bytes/written", now.bytes);
+    publish_number(l, "store/bytes/used", now.used);
+    publish_number(l, "store/bytes/size", now.size);
+    publish_number(l, "store/oldest_unacknowledged_ms", now.oldest_wait_us / 1000);
+    publish_number(l, "store/waiting", now.waiting);
+    publish_number(l, "store/operations_failed", now.failed);
+    publish_number(l, "store/records_failed", now.corrupt);
+    publish_number(l, "store/messages/dropped", now.dropped);
+    publish_number(l, "store/failing", now.failing);
+    y->store = now;
+}
+
 static void publish_own_names(struct sys *y, const struct totals *t)
 {
     struct loop *l = y->loop;
@@ -212,6 +236,7 @@ static void publish_all(struct sys *y)
     publish_number(l, "heap/maximum", y->heap_max);
     publish_loads(y, &t);
     publish_own_names(y, &t);
+    publish_store(y);
     y->last = t;
     y->last_ms = l->now_ms;
 }

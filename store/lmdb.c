@@ -4,9 +4,11 @@
 #include "store/lmdb_int.h"
 
 #include "base/clock.h"
+#include "base/log.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
@@ -307,7 +309,10 @@ static void start_failing(struct store *s)
 {
 	struct lmdb *l = lmdb_of(s);
 	l->reopen_ms = clock_mono_ms();
-	atomic_store(&s->failing, true);
+	if (!atomic_exchange(&s->failing, true))
+		log_error("store: a write or sync of %s/data.mdb failed: nothing is kept, and no QoS 1 or 2 message acknowledged, until the file "
+		    "has been verified and written again", s->options.dir);
+	l->reopen_error = ERR_OK;
 }
 
 /* Whether the disk under the store has no room: LMDB reports a write that was cut short as EIO. */
@@ -346,6 +351,7 @@ static void look_at_space(struct store *s)
 	reserve_disk(l, end, reserve < size - end ? reserve : size - end);
 	l->map_size = size;
 	l->used = used;
+	bool was_tight = l->tight;
 	l->tight = used > size - size / 10;
 	l->very_tight = used > size - size / 20;
 	if (l->disk_full) { /* what is left are the free pages within, and what is allocated behind */
@@ -353,6 +359,9 @@ static void look_at_space(struct store *s)
 		l->tight |= left < reserve;
 		l->very_tight |= left < reserve / 2;
 	}
+	if (l->tight != was_tight)
+		log_warning(l->tight ? "store: full: %" PRIu64 " of %" PRIu64 " bytes used%s: new messages are refused until some are delivered"
+		    : "store: has room again: %" PRIu64 " of %" PRIu64 " bytes used%s", used, size, l->disk_full ? ", and the disk has no more" : "");
 	atomic_store_explicit(&s->size, size, memory_order_relaxed);
 	atomic_store_explicit(&s->used, used, memory_order_relaxed);
 }
@@ -595,6 +604,9 @@ static void try_recovery(struct store *s)
 	enum err rc = reopen(s);
 	pthread_mutex_unlock(&l->read_lock);
 	l->reopen_ms = clock_mono_ms();
+	if (rc != ERR_OK && rc != l->reopen_error)
+		log_error("store: not usable yet: %s%s", err_text(rc), rc == ERR_CORRUPT ? ": it is tried again; if this stays, restart (--check-store)" : "");
+	l->reopen_error = rc;
 	if (rc != ERR_OK)
 		return;
 	atomic_store(&s->failing, false);
@@ -612,6 +624,8 @@ static void try_recovery(struct store *s)
 		rc = finish_txn(s);
 		if (rc != ERR_OK && rc != ERR_FULL) /* a full disk is not a broken one */
 			start_failing(s);
+		else
+			log_notice("store: the file has been verified, and messages are kept again");
 	}
 }
 

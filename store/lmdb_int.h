@@ -70,6 +70,7 @@ struct lmdb {
 	bool sync_now;                      /* this commit is synced whatever the durability */
 	bool tight, very_tight;             /* less than 10 %, 5 % of the file is free, or the disk is full */
 	bool disk_full;
+	enum err reopen_error;              /* of the last try while failing, so that the log says it once */
 	uint64_t reserved_to;               /* bytes: disk space is allocated up to there */
 	uint64_t map_size, used, bytes_since_look; /* at the last look at the space, and messages since */
 	uint64_t note;                      /* number of the last note in the file "synced" */

@@ -35,6 +35,30 @@ def test_names(connect, name):
     assert got["$SYS/broker/uptime"].endswith(" seconds")
 
 
+STORE = ["commits", "commit_time_us", "messages/written", "bytes/written", "bytes/used", "bytes/size", "oldest_unacknowledged_ms", "waiting",
+         "operations_failed", "records_failed", "messages/dropped", "failing"]
+
+
+@pytest.mark.sealmqd_only("the names are ours")
+def test_store_is_shown(start_broker, name):
+    """Each of 40 messages is acknowledged in a commit of its own, since its publisher waits for it."""
+    broker = start_broker({"sys_interval": 1, "store": "lmdb", "store_dir": "store", "store_max_size": "64M"})
+    away = broker.client(name, clean=False)
+    away.subscribe((name, 1))
+    away.disconnect()
+    c = broker.client(name + "c")
+    for _ in range(40):
+        c.publish(name, b"12345678", 1)
+    c.subscribe("$SYS/broker/store/#")
+    settles(c, "$SYS/broker/store/messages/written", 40, among=True)
+    got = values(c, [f"$SYS/broker/store/{n}" for n in [*STORE, "messages_per_commit"]])
+    number = {n: int(got[f"$SYS/broker/store/{n}"]) for n in STORE}
+    assert number["commits"] >= 40 and number["bytes/written"] >= 40 * 8
+    assert 0 < number["bytes/used"] < number["bytes/size"] == 64 << 20
+    assert [number[n] for n in ("waiting", "operations_failed", "records_failed", "messages/dropped", "failing")] == [0, 0, 0, 0, 0]
+    float(got["$SYS/broker/store/messages_per_commit"])
+
+
 def test_load_names(connect):
     c = connect()
     c.subscribe("$SYS/broker/load/#")
@@ -42,11 +66,11 @@ def test_load_names(connect):
     assert all(float(v) >= 0 for v in got.values())
 
 
-def settles(c, topic, wanted):
-    """The topic comes to the wanted value."""
-    for _ in range(12):
-        m = c.recv_publish(topic)
-        if m.payload.decode() == str(wanted):
+def settles(c, topic, wanted, among=False):
+    """The topic comes to the wanted value. among: others come too."""
+    for _ in range(300 if among else 12):
+        m = c.recv_publish(None if among else topic)
+        if (m.topic, m.payload.decode()) == (topic, str(wanted)):
             return
     raise AssertionError(f"{topic} stays at {m.payload}, wanted {wanted}")
 
