@@ -31,7 +31,7 @@ struct publish_op {
     uint32_t serial;      /* of its connection */
     uint32_t ack_seq;
     uint32_t n_picks;
-    bool history;         /* nobody has it yet */
+    enum route_phase phase; /* who gets it when it is stored: ROUTE_COMMITTED when the others have it, else nobody has */
     struct pick *picks;   /* behind the receivers, in this allocation */
     struct store_receiver receivers[];
 };
@@ -89,13 +89,13 @@ static void on_stored(struct store_op *op, void *owner)
     if (op->u.publish.gate && refused_answered(l, op, s, c))
         return;
     if (op->result == ERR_OK) {
-        route_stored(l, p, p->history ? ROUTE_HISTORY : ROUTE_COMMITTED, op->u.publish.record);
+        route_stored(l, p, p->phase, op->u.publish.record);
     } else if (op->result != ERR_EXISTS) { /* that: a QoS 2 message that the store knows already; routed long ago */
         log_error("a message on '%.*s' cannot be kept: %s", (int)p->msg->topic_len, (const char *)msg_topic(p->msg),
                   err_text(op->result));
         if (op->u.publish.will)
             will_drop(l, op->u.publish.will);
-        if (p->history && p->msg->qos == 0)
+        if (p->phase == ROUTE_HISTORY && p->msg->qos == 0)
             route_stored(l, p, ROUTE_ALL, 0); /* goes on without its past */
     }
     if (s)
@@ -143,14 +143,14 @@ static void add_pick(struct publish_op *p, const struct target *t)
 }
 
 static enum err store_message(struct loop *l, struct msg *m, struct match *mt, const struct pick *picks, uint32_t n_picks,
-                              bool history, const struct publish_origin *from)
+                              enum route_phase phase, const struct publish_origin *from)
 {
     size_t n_receivers = (mt ? (size_t)mt->n_persistent : 0) + n_picks;
     struct publish_op *p = pool_alloc(sizeof *p + n_receivers * sizeof *p->receivers + n_picks * sizeof *picks +
                                       _Alignof(struct pick));
     if (!p)
         return ERR_NOMEM;
-    *p = (struct publish_op){.msg = msg_ref(m), .match = mt ? match_ref(mt) : NULL, .n_picks = n_picks, .history = history};
+    *p = (struct publish_op){.msg = msg_ref(m), .match = mt ? match_ref(mt) : NULL, .n_picks = n_picks, .phase = phase};
     uintptr_t after = (uintptr_t)(p->receivers + n_receivers);
     after = (after + _Alignof(struct pick) - 1) & ~(uintptr_t)(_Alignof(struct pick) - 1);
     p->picks = (struct pick *)after;
@@ -160,7 +160,7 @@ static enum err store_message(struct loop *l, struct msg *m, struct match *mt, c
     p->op.done = on_stored;
     p->op.u.publish.msg = m;
     p->op.u.publish.receivers = p->receivers;
-    p->op.u.publish.history = history;
+    p->op.u.publish.history = phase == ROUTE_HISTORY;
     p->op.u.publish.retained = mt && (m->flags & MSG_RETAIN) && !(m->flags & MSG_SYS); /* a copy handed on is not news */
     for (uint32_t i = 0; mt && mt->n_persistent > 0 && i < mt->n_targets; i++)
         add_receiver(p, &mt->targets[i]);
@@ -218,9 +218,10 @@ static enum publish_result publish_matched(struct loop *l, struct msg *m, struct
             route_one(l, m, &picks[i].target, picks[i].group, 0);
         return PUBLISH_DONE;
     }
-    if (store_message(l, m, mt, picks, n_picks, history, from) != ERR_OK)
+    enum route_phase phase = history ? ROUTE_HISTORY : m->qos > 0 && store_failing(l->broker->store) ? ROUTE_ALL : ROUTE_COMMITTED;
+    if (store_message(l, m, mt, picks, n_picks, phase, from) != ERR_OK)
         return PUBLISH_NOMEM;
-    if (history)
+    if (phase != ROUTE_COMMITTED)
         return PUBLISH_DEFERRED;
     route_match(l, m, mt, ROUTE_NOW, 0);
     for (uint32_t i = 0; i < n_picks; i++)
@@ -270,7 +271,7 @@ bool publish_to_group(struct loop *l, struct msg *m, struct share_group *g, sub_
         return false;
     pick.target.pad[0] = (uint8_t)hops;
     if (route_waits(m, &pick.target) && sub_handle_persistent(pick.target.handle))
-        return store_message(l, m, NULL, &pick, 1, false, NULL) == ERR_OK;
+        return store_message(l, m, NULL, &pick, 1, ROUTE_COMMITTED, NULL) == ERR_OK;
     route_one(l, m, &pick.target, g, 0);
     return true;
 }

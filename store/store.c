@@ -553,6 +553,11 @@ static uint64_t get(const atomic_uint_fast64_t *counter)
 	return atomic_load_explicit(counter, memory_order_relaxed);
 }
 
+bool store_failing(const struct store *s)
+{
+	return atomic_load_explicit(&s->failing, memory_order_relaxed);
+}
+
 void store_stats(const struct store *s, struct store_stats *out)
 {
 	uint64_t since = get(&s->batch_since_us), now = clock_mono_us();

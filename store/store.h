@@ -301,6 +301,7 @@ struct store_stats {
 	uint64_t size, used;          /* bytes: of the whole store, and in use */
 	bool failing;                 /* the disk failed: every operation gets ERR_IO until the store has been reopened and verified */
 };
+bool store_failing(const struct store *s);                       /* of these, alone; any thread */
 void store_stats(const struct store *s, struct store_stats *out); /* any thread */
 
 /* Verifies the store in dir read-only, prints what it holds and what is wrong. crypto may be NULL: messages' contents are not

@@ -118,6 +118,7 @@ enum err store_meta_put(struct store *s, const char *name, const void *value, si
 {
 	return s->backend->meta_put(s, name, value, len);
 }
+bool store_failing(const struct store *s) { return atomic_load(&s->failing); }
 void store_stats(const struct store *s, struct store_stats *out)
 {
 	(void)s;
