@@ -60,12 +60,13 @@ static enum err open_record(void *arg, const uint8_t *topic, size_t topic_len, c
     return record_open(v->secret->root, topic, topic_len, aad, aad_len, sealed, len, out);
 }
 
-/* False: error is filled. A file that is not there leaves *have false. */
-static bool load(const char *path, struct masterkey *key, bool *have, char *error, size_t error_len)
+/* False: error is filled. A file that is not there leaves *have false; so does an incomplete one of a rotation that was interrupted
+ * while writing it: nothing is wrapped under a key before its file is whole and synced. */
+static bool load(const char *path, bool of_rotation, struct masterkey *key, bool *have, char *error, size_t error_len)
 {
     enum err e = masterkey_load(path, key);
     *have = e == ERR_OK;
-    if (e == ERR_OK || e == ERR_NOT_FOUND)
+    if (e == ERR_OK || e == ERR_NOT_FOUND || (e == ERR_INVALID && of_rotation))
         return true;
     snprintf(error, error_len, "master key file %s: %s", path,
              e == ERR_REFUSED   ? "group or others may read or write it; expected mode 0600"
@@ -90,8 +91,8 @@ struct vault *vault_new(const struct conf *conf, char *error, size_t error_len)
         goto failed;
     snprintf(v->path, len, "%s%s", where, named ? "" : "/master.key");
     snprintf(v->next_path, len, "%s.new", v->path);
-    if (!load(v->path, &v->secret->master, &v->have_master, error, error_len) ||
-        !load(v->next_path, &v->secret->next, &v->have_next, error, error_len))
+    if (!load(v->path, false, &v->secret->master, &v->have_master, error, error_len) ||
+        !load(v->next_path, true, &v->secret->next, &v->have_next, error, error_len))
         goto failed;
     record_boot_init(&v->boot);
     v->crypto = (struct store_crypto){.arg = v, .overhead = RECORD_OVERHEAD, .seal = seal, .open = open_record};

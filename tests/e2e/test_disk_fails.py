@@ -2,26 +2,16 @@
 """Disks that fail under the broker: full, or with errors from a write or a sync. Nothing is acknowledged that is not on disk, QoS 0 goes on, log
 and $SYS say what is wrong, and it recovers when the disk does."""
 import errno
-import os
 import subprocess
 
 import pytest
 
-from lib import env
 from lib import packets as p
 from lib.client import Timeout
 
 pytestmark = pytest.mark.sealmqd_only("the durable store")
 
 STORE = {"store": "lmdb", "store_dir": "store", "store_max_size": "64M", "publish_wait": 120, "sys_interval": 1}
-
-
-@pytest.fixture(scope="session")
-def faultdisk(tmp_path_factory):
-    target = tmp_path_factory.mktemp("faultdisk") / "faultdisk.so"
-    subprocess.run([os.environ.get("CC", "cc"), "-std=c11", "-Wall", "-Wextra", "-O1", "-fPIC", "-shared", "-o", target,
-                    env.ROOT / "tests/e2e/faultdisk/faultdisk.c", "-ldl"], check=True)
-    return target
 
 
 def sys_value(broker, name, topic, wanted):
@@ -43,8 +33,7 @@ def qos0_goes_on(broker, name):
 @pytest.mark.parametrize("kind, error", [("write", errno.EIO), ("sync", errno.EIO), ("write", errno.ENOSPC)])
 def test_disk_with_errors(start_broker, name, tmp_path, faultdisk, kind, error):
     control = tmp_path / "fault"
-    broker = start_broker(STORE, environ={"LD_PRELOAD": str(faultdisk), "FAULTDISK": str(control),
-                                          "ASAN_OPTIONS": os.environ.get("ASAN_OPTIONS", "") + ":verify_asan_link_order=0"})
+    broker = start_broker(STORE, environ={**faultdisk, "FAULTDISK": str(control)})
     away = broker.client(name, clean=False)
     away.subscribe((name, 1))
     away.disconnect()

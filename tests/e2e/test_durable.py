@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The store on disk: what was acknowledged is there after kill -9, keys and damage are told clearly, backups restore."""
+import os
 import pathlib
 import shutil
 import subprocess
+import time
 
 import pytest
 
@@ -24,10 +26,10 @@ def again(broker):
     return broker.start()
 
 
-def run(broker, *arguments):
+def run(broker, *arguments, environ=None):
     """sealmqd beside (or without) the running broker, with the same configuration."""
     return subprocess.run([str(env.SEALMQD), "-c", str(broker.config_path), *arguments], cwd=broker.dir, capture_output=True, text=True,
-                          timeout=env.TIMEOUT_S, check=False)
+                          env={**os.environ, **(environ or {})}, timeout=env.TIMEOUT_S, check=False)
 
 
 def test_kill_9_keeps_what_was_acknowledged(start_broker, name):
@@ -122,6 +124,43 @@ def test_qos1_comes_again_under_its_identifier_with_dup(start_broker, name, end)
     rest = [sub.recv_publish(dup=False) for _ in range(3)]
     assert [m.payload for m in rest] == [b"3", b"4", b"5"]
     assert not {m.pid for m in rest[:3]} & {m.pid for m in repeated}
+
+
+def test_a_long_queue_is_on_disk_and_comes_in_order(start_broker, name):
+    """20,000 messages here; SEALMQ_QUEUED=1000000 by hand (docs/store.md has the figures)."""
+    n, window = int(os.environ.get("SEALMQ_QUEUED", "20000")), 100
+    broker = start_broker({**STORE, "store_max_size": "2G", "max_queued_messages": 0, "max_inflight_messages": window, "log_type": "warning"})
+    sub = broker.client(name, clean=False)
+    sub.subscribe((name, 1))
+    sub.disconnect()
+    pub = broker.client(name + "p")
+    pub.publish(name, b"%08d" % 0 + bytes(92), 1)
+    before, acked, began = broker.memory(), 0, time.monotonic()
+    for at in range(1, n, 500):
+        pub.send(b"".join(p.publish(name, b"%08d" % i + bytes(92), 1, pid=i % 65535 + 1) for i in range(at, min(at + 500, n))))
+        while acked < at - 1:
+            acked += pub.recv().type == p.PUBACK
+    while acked < n - 1:
+        acked += pub.recv().type == p.PUBACK
+    queued_s, grown, began = time.monotonic() - began, broker.memory() - before, time.monotonic()
+    sub = broker.client(name, clean=False)
+    most, i = 0, 0
+    while i < n:
+        got = [sub.recv()]
+        got += list(sub.inbox)
+        sub.inbox.clear()
+        most = max(most, len(got))
+        for m in got:
+            assert m.payload[:8] == b"%08d" % i and not m.dup
+            i += 1
+        sub.send(b"".join(p.ack(p.PUBACK, m.pid) for m in got))
+    grown_after = broker.memory() - before
+    print(f"{n} messages: queued in {queued_s:.1f} s, RssAnon grew by {grown / 2**20:.1f} MB; "
+          f"delivered in {time.monotonic() - began:.1f} s, grown by {grown_after / 2**20:.1f} MB, at most {most} at once")
+    assert grown < 64 << 20 and grown_after < 64 << 20
+    assert most <= window
+    sub.ping()
+    assert not sub.inbox
 
 
 # ---- wills
@@ -298,6 +337,33 @@ def test_rotated_master_key(start_broker, name):
     broker.start()
     assert key.read_bytes() == after
     broker.client(name, clean=False).recv_publish(name, b"old key")
+
+
+def test_rotation_killed_at_each_step(start_broker, name, faultdisk):
+    """Before each call that writes, syncs, removes or renames a file: the next start finds the key that fits, and so does the next rotation."""
+    broker = start_broker(STORE)
+    sub = broker.client(name, clean=False)
+    sub.subscribe((name, 1))
+    sub.disconnect()
+    broker.client(name + "p").publish(name, b"kept", 1)
+    crash(broker)
+    store, steps, keys = pathlib.Path(broker.dir, "store"), 0, set()
+    while True:
+        steps += 1
+        assert steps < 100
+        got = run(broker, "--rotate-master-key", environ={**faultdisk, "FAULTDISK_KILL": str(steps)})
+        assert "sound" in run(broker, "--check-store").stdout, f"after {steps} steps"
+        broker.start()
+        sub = broker.client(name, clean=False)
+        assert sub.connack.session_present
+        assert sub.wait_for(p.PUBLISH).payload == b"kept"
+        keys.add((store / "master.key").read_bytes())
+        crash(broker)
+        if got.returncode == 0:
+            break
+        assert got.returncode == -9, got
+    assert steps > 5 and len(keys) > 2, "some rotations had got far enough to hold"
+    assert not (store / "master.key.new").exists()
 
 
 def test_backup_of_a_running_broker_restores(start_broker, name):

@@ -1,17 +1,30 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* LD_PRELOAD: makes writes or syncs of the store's file fail while a test wants it. The file that FAULTDISK names holds "write N" or "sync N",
- * N the errno; without it, or when it is empty, nothing fails. */
+ * N the errno; without it, or when it is empty, nothing fails. With FAULTDISK_KILL=N the process is killed before the Nth of all calls that
+ * change or sync files. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
+static void step(void)
+{
+    static int n;
+    const char *at = getenv("FAULTDISK_KILL");
+    if (at && __atomic_add_fetch(&n, 1, __ATOMIC_RELAXED) == atoi(at))
+        raise(SIGKILL);
+}
+
 static int fault(const char *kind, int fd)
 {
+    step();
+    if (!getenv("FAULTDISK"))
+        return 0;
     char link[64], path[512], found[16];
     int error = 0;
     snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
@@ -46,3 +59,27 @@ WRAP("write", ssize_t, pwritev, (int fd, const struct iovec *v, int n, off_t at)
 WRAP("write", ssize_t, pwritev64, (int fd, const struct iovec *v, int n, off_t at), (fd, v, n, at))
 WRAP("sync", int, fdatasync, (int fd), (fd))
 WRAP("sync", int, fsync, (int fd), (fd))
+
+ssize_t write(int fd, const void *p, size_t n)
+{
+    step();
+    ssize_t (*real)(int, const void *, size_t);
+    *(void **)&real = dlsym(RTLD_NEXT, "write");
+    return real(fd, p, n);
+}
+
+int unlink(const char *path)
+{
+    step();
+    int (*real)(const char *);
+    *(void **)&real = dlsym(RTLD_NEXT, "unlink");
+    return real(path);
+}
+
+int rename(const char *from, const char *to)
+{
+    step();
+    int (*real)(const char *, const char *);
+    *(void **)&real = dlsym(RTLD_NEXT, "rename");
+    return real(from, to);
+}

@@ -4,7 +4,9 @@ A module's broker is shared by its tests, one per store delay in STORES (default
 LISTENER_OPTIONS of the module add to its configuration. Client ids and topics are the test's own (`name`), so tests do not meet.
 """
 import itertools
+import os
 import signal
+import subprocess
 
 import pytest
 
@@ -91,6 +93,15 @@ def start_broker(tmp_path_factory, pki):
             one.check_log()
         finally:
             one.kill()
+
+
+@pytest.fixture(scope="session")
+def faultdisk(tmp_path_factory):
+    """What a process's environment needs for faultdisk/faultdisk.c to see its writes."""
+    target = tmp_path_factory.mktemp("faultdisk") / "faultdisk.so"
+    subprocess.run([os.environ.get("CC", "cc"), "-std=c11", "-Wall", "-Wextra", "-O1", "-fPIC", "-shared", "-o", target,
+                    env.ROOT / "tests/e2e/faultdisk/faultdisk.c", "-ldl"], check=True)
+    return {"LD_PRELOAD": str(target), "ASAN_OPTIONS": os.environ.get("ASAN_OPTIONS", "") + ":verify_asan_link_order=0"}
 
 
 @pytest.fixture
