@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "base/pool.h"
 #include "broker/access.h"
+#include "broker/expiry.h"
 #include "broker/packet.h"
 #include "broker/publish.h"
 #include "broker/session.h"
@@ -176,6 +177,7 @@ void conn_end(struct conn *c, enum log_level level, bool publish_will, const cha
     will_judge(c); /* what is left is published when the connection is buried, so wills cannot nest */
     conn_enter(c, CONN_CLOSING);
     wheel_cancel(c->loop->wheel, &c->timer);
+    expiry_forget(c);
     detach_session(c);
     update_io(c);
     conn_mark_dirty(c);

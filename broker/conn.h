@@ -56,6 +56,7 @@ struct conn {
     uint8_t move_to;           /* loop + 1 that it moves to when its input has been kept; 0: stays */
     bool dirty, in_handshakes, in_backlog, in_starved, dead, placed, logged_up;
     uint8_t family;            /* AF_INET, AF_INET6 */
+    uint8_t certificate_level; /* enum validity, as counted (broker/expiry.h) */
     uint16_t peer_port;
     uint8_t peer[16];
 };

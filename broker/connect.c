@@ -4,6 +4,8 @@
 #include "base/pool.h"
 #include "base/random.h"
 #include "broker/audit.h"
+#include "broker/clientid.h"
+#include "broker/expiry.h"
 #include "broker/packet.h"
 #include "broker/recheck.h"
 #include "broker/sessions.h"
@@ -39,6 +41,8 @@ static void up(struct conn *c, bool present)
     if (c->loop->wills)
         wills_cancel(s);
     session_resume(s);
+    if (c->state == CONN_UP)
+        expiry_track(c);
 }
 
 struct open_op {
@@ -249,6 +253,13 @@ void packet_connect(struct conn *c, const uint8_t *body, size_t len)
         return;
     }
     const char *no = forbidden(c, &m, &r);
+    if (!no && m.client_id.len > 0 && !clientid_fits(c->loop->conf, c->identity, m.client_id.p, m.client_id.len)) {
+        struct audit_who who = audit_conn(c);
+        who.client_id = m.client_id.p;
+        who.client_id_len = m.client_id.len;
+        no = "the client id does not fit the identity (clientid_pattern)";
+        audit_event(AUDIT_CONNECT_REFUSED, &who, no, AUDIT_NO_PAIRS);
+    }
     if (no) {
         refuse(c, r, no);
         return;

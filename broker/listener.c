@@ -108,6 +108,7 @@ struct tls_options listener_tls_options(const struct conf_listener *c)
         .certfile = c->certfile,
         .keyfile = c->keyfile,
         .crlfile = c->crlfile,
+        .crl_expired_ok = c->crl_expired_ok,
         .ciphers = c->ciphers,
         .ciphers_tls13 = c->ciphers_tls13,
         .tls12 = c->tls12,

@@ -89,7 +89,9 @@ struct loop {
         bool active;
         uint32_t slot;                 /* of sessions */
         struct conn *conn;             /* the next; moved on when that one is unlinked */
+        bool conns_only;               /* not for a reload */
     } recheck;
+    struct wheel_timer expiry;         /* the next look at the clients' certificates (broker/expiry.h) */
     bool stopping;                     /* reads and accepts no more */
     bool ending;                       /* ends when its last connection is gone */
     atomic_bool drained;               /* stopping, and nothing is left to flush; read by broker_stop */

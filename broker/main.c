@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* sealmqd: command line, privileges, signals. The main thread waits for signals; loops and the store have their own. */
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/siphash.h"
 #include "base/textfile.h"
 #include "base/version.h"
 #include "broker/listener.h"
 #include "broker/reload.h"
+#include "broker/validity.h"
 #include "broker/vault.h"
+#include "broker/watch.h"
 #include "mqtt/mqtt.h"
 
 #include <errno.h>
@@ -18,6 +21,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <sys/un.h>
@@ -143,6 +147,14 @@ static bool files_readable(const struct conf *c)
     return good;
 }
 
+/* A core, or a debugger of the same user, would see keys. */
+static void forbid_cores(void)
+{
+    const struct rlimit none = {0, 0};
+    (void)setrlimit(RLIMIT_CORE, &none);
+    (void)prctl(PR_SET_DUMPABLE, 0);
+}
+
 static bool drop_privileges(const struct conf *c)
 {
     if (geteuid() != 0)
@@ -162,6 +174,7 @@ static bool drop_privileges(const struct conf *c)
         log_error("user %s: cannot drop privileges: %s", c->user, strerror(errno));
         return false;
     }
+    forbid_cores(); /* the kernel has forgotten it with the change of user */
     return files_readable(c);
 }
 
@@ -209,29 +222,56 @@ static struct conf *load_again(void *arg, FILE *errors)
     return load_conf(arg, errors);
 }
 
-static void on_sighup(struct broker *b, struct arguments *a)
+/* What the main thread looks after while the loops run. */
+struct keeper {
+    struct broker *broker;
+    struct arguments *arguments;
+    struct watch watch;
+    struct validity_watch *validity;
+    uint64_t tell_ms; /* monotonic: when the dates of certificates are looked at next */
+};
+
+static void reload_files(struct keeper *k, const char *cause)
 {
     char state[64];
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
     snprintf(state, sizeof state, "RELOADING=1\nMONOTONIC_USEC=%llu", (unsigned long long)now.tv_sec * 1000000 + (unsigned long long)now.tv_nsec / 1000);
     notify(state);
-    reload(b, load_again, a);
+    watch_start(&k->watch, k->broker->policy->conf);
+    reload(k->broker, cause, load_again, k->arguments);
+    watch_loaded(&k->watch, k->broker->policy->conf);
+    k->tell_ms = 0;
     notify("READY=1");
 }
 
+/* Returns the milliseconds until it wants to be called again. */
+static uint64_t keep(struct keeper *k)
+{
+    if (k->broker->policy->conf->reload_on_change && watch_changed(&k->watch, k->broker->policy->conf))
+        reload_files(k, "reload_on_change");
+    const struct policy *p = k->broker->policy;
+    uint64_t now_ms = clock_mono_ms();
+    if (now_ms >= k->tell_ms)
+        k->tell_ms = now_ms + 1000ULL * validity_tell(k->validity, p, (int64_t)(clock_wall_ms() / 1000));
+    uint64_t left_ms = k->tell_ms - now_ms;
+    return p->conf->reload_on_change && left_ms > WATCH_INTERVAL_MS ? WATCH_INTERVAL_MS : left_ms;
+}
+
 /* SIGHUP reloads; SIGTERM and SIGINT end. */
-static void wait_for_end(struct broker *b, struct arguments *a, const sigset_t *signals)
+static void wait_for_end(struct keeper *k, const sigset_t *signals)
 {
     for (;;) {
-        int sig = 0;
-        if (sigwait(signals, &sig) != 0)
+        uint64_t wait_ms = keep(k);
+        const struct timespec wait = {.tv_sec = (time_t)(wait_ms / 1000), .tv_nsec = (long)(wait_ms % 1000) * 1000000};
+        int sig = sigtimedwait(signals, NULL, &wait);
+        if (sig < 0)
             continue;
         if (sig != SIGHUP) {
             log_notice("stopping: %s", sig == SIGTERM ? "SIGTERM" : "SIGINT");
             return;
         }
-        on_sighup(b, a);
+        reload_files(k, "SIGHUP");
     }
 }
 
@@ -261,9 +301,15 @@ static struct broker *make_broker(struct conf *c)
 static int run(struct conf *c, struct arguments *a, const sigset_t *signals)
 {
     int status = EXIT_FAILURE;
+    struct keeper keeper = {.arguments = a, .validity = validity_watch_new(c->n_listeners)};
+    watch_start(&keeper.watch, c);
     struct broker *b = make_broker(c);
-    if (!b)
+    if (!b || !keeper.validity) {
+        broker_free(b);
+        validity_watch_free(keeper.validity);
         return status;
+    }
+    keeper.broker = b;
     c = b->policy->conf;
     if (!write_pid_file(c->pid_file) || !drop_privileges(c))
         goto out;
@@ -273,7 +319,7 @@ static int run(struct conf *c, struct arguments *a, const sigset_t *signals)
     }
     log_ready(b);
     notify("READY=1");
-    wait_for_end(b, a, signals);
+    wait_for_end(&keeper, signals);
     notify("STOPPING=1");
     broker_stop(b);
     status = EXIT_SUCCESS;
@@ -282,33 +328,33 @@ out:
     if (c->pid_file)
         unlink(c->pid_file);
     broker_free(b);
+    validity_watch_free(keeper.validity);
     return status;
 }
 
-/* Addresses, certificates and keys are part of a configuration that loads. False: error says why. */
-static bool check_listener(const struct conf_listener *l, char *error, size_t error_len)
+/* Addresses, certificates and keys are part of a configuration that loads. */
+static bool check_listener(const struct conf *c, size_t i)
 {
-    if (listener_check(l, error, error_len) != ERR_OK)
+    char error[512];
+    const struct conf_listener *l = &c->listeners[i];
+    if (listener_check(l, error, sizeof error) != ERR_OK) {
+        fprintf(stderr, "%s:%u: listener %s\n", c->path ? c->path : "defaults", l->line, error);
         return false;
+    }
     if (l->plaintext)
         return true;
-    struct tls_options o = listener_tls_options(l);
-    struct tls_ctx *ctx = tls_ctx_new(&o, error, error_len);
-    if (!ctx)
-        return false;
+    struct tls_ctx *ctx = policy_load_tls(c, i, stderr);
+    bool good = ctx != NULL;
     tls_ctx_unref(ctx);
-    return true;
+    return good;
 }
 
 static int check(const struct conf *c)
 {
-    char error[512];
     int status = EXIT_SUCCESS;
     for (size_t i = 0; i < c->n_listeners; i++)
-        if (!check_listener(&c->listeners[i], error, sizeof error)) {
-            fprintf(stderr, "%s:%u: listener: %s\n", c->path ? c->path : "defaults", c->listeners[i].line, error);
+        if (!check_listener(c, i))
             status = EXIT_FAILURE;
-        }
     struct acl *acl = c->acl_file ? acl_load(c->acl_file, stderr) : NULL;
     if (c->acl_file && !acl)
         status = EXIT_FAILURE;
@@ -384,7 +430,7 @@ int main(int argc, char **argv)
     sigaddset(&signals, SIGHUP);
     pthread_sigmask(SIG_BLOCK, &signals, NULL);
     signal(SIGPIPE, SIG_IGN);
-    prctl(PR_SET_DUMPABLE, 0); /* no core with keys */
+    forbid_cores();
     siphash_init();
     if (tls_init() != ERR_OK) {
         fputs("sealmqd: the TLS library cannot be initialised\n", stderr);

@@ -4,7 +4,9 @@
 #include "broker/listener.h"
 
 #include <stdlib.h>
+#include <string.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 
 #define OTHER_FILES 64U /* descriptors that are not clients: listeners, epoll, eventfd, store, log */
 
@@ -29,21 +31,63 @@ static bool choose_max_connections(struct policy *p, unsigned loops, FILE *error
     return true;
 }
 
+struct place {
+    const struct conf *conf;
+    const struct conf_listener *listener;
+    FILE *errors;
+};
+
+static void report(const struct place *at, const char *kind, const char *text)
+{
+    (void)fprintf(at->errors, "%s:%u: %slistener %u: %s\n", at->conf->path ? at->conf->path : "defaults", at->listener->line, kind,
+                  at->listener->port, text);
+}
+
+static void on_warning(void *arg, const char *text)
+{
+    report(arg, "warning: ", text);
+}
+
+static void warn_of_open_key(struct place *at)
+{
+    char text[512];
+    struct stat st;
+    if (stat(at->listener->keyfile, &st) != 0 || !(st.st_mode & 0007))
+        return;
+    (void)snprintf(text, sizeof text, "keyfile %s: every user of this machine may read or change it (mode %04o); expected 0640 or 0600",
+                   at->listener->keyfile, (unsigned)(st.st_mode & 07777));
+    on_warning(at, text);
+}
+
+struct tls_ctx *policy_load_tls(const struct conf *conf, size_t i, FILE *errors)
+{
+    char error[512] = "out of memory";
+    struct place at = {conf, &conf->listeners[i], errors};
+    struct tls_options o = listener_tls_options(at.listener);
+    struct tls_pin *pins = calloc(conf->n_pins + 1, sizeof *pins);
+    for (size_t k = 0; pins && k < conf->n_pins; k++) {
+        pins[k].cn = conf->pins[k].cn;
+        memcpy(pins[k].key, conf->pins[k].key, sizeof pins[k].key);
+    }
+    o.pins = pins;
+    o.n_pins = conf->n_pins;
+    o.warn = on_warning;
+    o.warn_arg = &at;
+    struct tls_ctx *ctx = pins ? tls_ctx_new(&o, error, sizeof error) : NULL;
+    free(pins);
+    if (ctx)
+        warn_of_open_key(&at);
+    else
+        report(&at, "", error);
+    return ctx;
+}
+
 static bool load_tls(struct policy *p, FILE *errors)
 {
-    char error[512];
     bool good = true;
-    for (size_t i = 0; i < p->n_listeners; i++) {
-        const struct conf_listener *l = &p->conf->listeners[i];
-        if (l->plaintext)
-            continue;
-        struct tls_options o = listener_tls_options(l);
-        p->tls[i] = tls_ctx_new(&o, error, sizeof error);
-        if (p->tls[i])
-            continue;
-        (void)fprintf(errors, "%s:%u: listener %u: %s\n", p->conf->path ? p->conf->path : "defaults", l->line, l->port, error);
-        good = false;
-    }
+    for (size_t i = 0; i < p->n_listeners; i++)
+        if (!p->conf->listeners[i].plaintext && !(p->tls[i] = policy_load_tls(p->conf, i, errors)))
+            good = false;
     return good;
 }
 

@@ -24,6 +24,9 @@ struct policy {
 /* Loads the files that conf names, and takes conf (freed on failure). loops: how many there are. NULL: what is wrong was printed
  * to errors, as "FILE:LINE: text" where a file and line can be told. */
 struct policy *policy_new(struct conf *take_conf, unsigned loops, unsigned generation, FILE *errors) MUST_CHECK;
+/* The context of conf's i-th listener, which has TLS. NULL: what is wrong was printed to errors, as what is odd is in any case
+ * ("FILE:LINE: warning: ..."). */
+struct tls_ctx *policy_load_tls(const struct conf *conf, size_t i, FILE *errors) MUST_CHECK;
 struct policy *policy_ref(struct policy *p);
 void policy_unref(struct policy *p); /* any thread; NULL is fine */
 

@@ -5,6 +5,7 @@
 #include "base/pool.h"
 #include "broker/access.h"
 #include "broker/audit.h"
+#include "broker/expiry.h"
 #include "broker/replay.h"
 #include "broker/session.h"
 #include "broker/sessions.h"
@@ -31,8 +32,11 @@ static void check_conn(struct conn *c)
     if (c->state == CONN_CLOSING || c->state == CONN_HANDSHAKE) /* the handshake's result is judged with CONNECT */
         return;
     const char *why = recheck_certificate(c);
-    if (!why)
+    if (!why) {
+        if (c->state == CONN_UP)
+            expiry_check(c);
         return;
+    }
     const struct audit_who who = audit_conn(c);
     audit_event(AUDIT_ENDED_BY_RELOAD, &who, why, AUDIT_NO_PAIRS);
     conn_end(c, LOG_INFO, true, "ended after a reload: %s", why);
@@ -115,12 +119,23 @@ static void check_session(struct session *s)
 static void finish(struct loop *l)
 {
     l->recheck.active = false;
-    atomic_fetch_sub(&l->policy->busy, 1);
+    if (!l->recheck.conns_only)
+        atomic_fetch_sub(&l->policy->busy, 1);
+}
+
+void recheck_conns(struct loop *l)
+{
+    if (l->recheck.active)
+        return;
+    recheck_start(l);
+    l->recheck.conns_only = true;
+    l->recheck.slot = UINT32_MAX;
 }
 
 void recheck_start(struct loop *l)
 {
     l->recheck.active = true;
+    l->recheck.conns_only = false;
     l->recheck.slot = 0;
     l->recheck.conn = l->conns;
 }

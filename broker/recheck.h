@@ -8,6 +8,8 @@
 
 /* Begins, or begins again. */
 void recheck_start(struct loop *l);
+/* The connections alone, unless a walk is under way, which comes to them too. */
+void recheck_conns(struct loop *l);
 /* One turn's share, if there is work. When all is done, the policy is told. */
 void recheck_step(struct loop *l);
 

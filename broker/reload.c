@@ -41,7 +41,7 @@ static void on_policy(struct mail *m, void *owner)
     l->policy = ((struct policy_mail *)m)->policy;
     l->conf = l->policy->conf;
     pool_free(m);
-    if (l->recheck.active) /* by the old rules: begun again by the new ones */
+    if (l->recheck.active && !l->recheck.conns_only) /* by the old rules: begun again by the new ones */
         atomic_fetch_sub(&old->busy, 1);
     policy_unref(old);
     if (l->index == 0)
@@ -130,13 +130,13 @@ static bool take_over(struct broker *b, struct conf *(*load)(void *arg, FILE *er
     return true;
 }
 
-void reload(struct broker *b, struct conf *(*load)(void *arg, FILE *errors), void *arg)
+void reload(struct broker *b, const char *cause, struct conf *(*load)(void *arg, FILE *errors), void *arg)
 {
     char *text = NULL;
     size_t len;
     FILE *errors = open_memstream(&text, &len);
     if (!errors) {
-        log_error("SIGHUP: out of memory: nothing has changed");
+        log_error("%s: out of memory: nothing has changed", cause);
         return;
     }
     bool good = take_over(b, load, arg, errors);
@@ -144,10 +144,11 @@ void reload(struct broker *b, struct conf *(*load)(void *arg, FILE *errors), voi
     reload_report(text);
     free(text);
     if (!good) {
-        log_error("SIGHUP: the files above are not good: nothing has changed");
+        log_error("%s: the files above are not good: nothing has changed", cause);
+        audit_event(AUDIT_RELOAD_REFUSED, &(struct audit_who){0}, cause, AUDIT_NO_PAIRS);
         return;
     }
     wait_for_loops(b->policy);
     const char *path = b->policy->conf->path ? b->policy->conf->path : "the defaults";
-    audit_event(AUDIT_RELOADED, &(struct audit_who){0}, "SIGHUP", AUDIT_PAIRS(AUDIT_PAIR("file", path, strlen(path))));
+    audit_event(AUDIT_RELOADED, &(struct audit_who){0}, cause, AUDIT_PAIRS(AUDIT_PAIR("file", path, strlen(path))));
 }

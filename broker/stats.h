@@ -22,6 +22,7 @@ struct stats {
     _Atomic uint64_t persistent_away;                    /* persistent sessions without connection, now */
     _Atomic uint64_t expired;                            /* sessions that expired */
     _Atomic uint64_t queued, queued_bytes;               /* messages in memory queues, now */
+    _Atomic uint64_t certificates_month, certificates_week, certificates_over; /* of connected clients: 30 to 7 days left, less, none */
     _Atomic uint64_t turns, busy_delays;
 };
 

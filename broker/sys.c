@@ -6,6 +6,7 @@
 #include "base/version.h"
 #include "broker/procfile.h"
 #include "broker/publish.h"
+#include "broker/validity.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -21,7 +22,7 @@
 struct totals {
     uint64_t bytes_received, bytes_sent, packets_received, packets_sent, publish_received, publish_sent, publish_bytes_received,
         publish_bytes_sent, publish_dropped, publish_denied, publish_withheld, connects, handshakes, handshakes_failed, protocol_errors, connected,
-        connections, sessions, persistent_away, expired, queued, queued_bytes;
+        connections, sessions, certificates_month, certificates_week, certificates_over, persistent_away, expired, queued, queued_bytes;
 };
 
 static struct totals sum(const struct broker *b)
@@ -52,6 +53,9 @@ static struct totals sum(const struct broker *b)
         SUM(expired);
         SUM(queued);
         SUM(queued_bytes);
+        SUM(certificates_month);
+        SUM(certificates_week);
+        SUM(certificates_over);
 #undef SUM
     }
     return t;
@@ -221,6 +225,45 @@ static void publish_own_names(struct sys *y, const struct totals *t)
     publish_number(l, "log/dropped", log_dropped());
 }
 
+static void publish_end(struct loop *l, const char *kind, const char *listener, const char *what, const struct tls_date *d)
+{
+    char name[96], text[VALIDITY_TEXT];
+    if (d->end_s == INT64_MAX)
+        return;
+    snprintf(name, sizeof name, "certificates/%s/%s/%s", kind, listener, what);
+    publish_text(l, name, "%s", validity_text(d->end_s, text));
+    snprintf(name, sizeof name, "certificates/%s/%s/days_left", kind, listener);
+    publish_text(l, name, "%" PRId64, validity_days(d->end_s, (int64_t)(l->wall_ms / 1000)));
+}
+
+/* A listener is named by its port; by address too where that is not enough. */
+static void listener_name(const struct conf *c, size_t listener, char *out, size_t size)
+{
+    const struct conf_listener *l = &c->listeners[listener];
+    bool unique = true;
+    for (size_t i = 0; i < c->n_listeners; i++)
+        unique &= i == listener || c->listeners[i].port != l->port;
+    snprintf(out, size, unique ? "%s%u" : "%s:%u", unique || !l->address ? "" : l->address, l->port);
+}
+
+static void publish_certificates(struct sys *y, const struct totals *t)
+{
+    struct loop *l = y->loop;
+    for (size_t i = 0; i < l->policy->n_listeners; i++) {
+        char name[64];
+        if (!l->policy->tls[i])
+            continue;
+        const struct tls_dates *d = tls_ctx_dates(l->policy->tls[i]);
+        listener_name(l->conf, i, name, sizeof name);
+        publish_end(l, "server", name, "not_after", &d->own);
+        publish_end(l, "ca", name, "not_after", &d->authority);
+        publish_end(l, "crl", name, "next_update", &d->list);
+    }
+    publish_number(l, "certificates/clients/expiring_30d", t->certificates_month + t->certificates_week);
+    publish_number(l, "certificates/clients/expiring_7d", t->certificates_week);
+    publish_number(l, "certificates/clients/expired", t->certificates_over);
+}
+
 static void publish_all(struct sys *y)
 {
     struct loop *l = y->loop;
@@ -237,6 +280,7 @@ static void publish_all(struct sys *y)
     publish_loads(y, &t);
     publish_own_names(y, &t);
     publish_store(y);
+    publish_certificates(y, &t);
     y->last = t;
     y->last_ms = l->now_ms;
 }

@@ -89,7 +89,7 @@ static bool is_fixed_value(const struct conf_key *key, struct text_line value)
 static bool is_repeated(struct parser *p, const struct conf_key *key)
 {
 	bool many = key->type == KEY_LISTENER_LINE || key->type == KEY_INCLUDE_DIR || key->type == KEY_LOG_DEST || key->type == KEY_LOG_TYPE ||
-	    key->type == KEY_HISTORY;
+	    key->type == KEY_HISTORY || key->type == KEY_PIN || key->type == KEY_CLIENTID_PATTERN;
 	bool listener = key->scope == KEY_LISTENER || (key->type == KEY_MAX_CONNECTIONS && p->c->n_listeners);
 	unsigned *seen = &(listener ? p->seen_listener : p->seen_global)[key - conf_keys];
 	unsigned before = *seen;
@@ -185,6 +185,7 @@ static void include_files(struct parser *p)
 	struct dirent **entries = NULL;
 	char *dir = p->include;
 	p->include = NULL;
+	conf_append_text(p, &p->c->include_dirs, &p->c->n_include_dirs, (struct text_line){ dir, strlen(dir) });
 	int n = scandir(dir, &entries, is_conf_file, by_name);
 	if (n < 0)
 		textfile_error(p->t, "include_dir: cannot read %s: %s; expected a directory", dir, strerror(errno));
@@ -389,6 +390,11 @@ void conf_free(struct conf *c)
 	free(c->pid_file);
 	free(c->log_file);
 	free(c->acl_file);
+	for (size_t i = 0; i < c->n_pins; i++)
+		free(c->pins[i].cn);
+	free(c->pins);
+	conf_free_texts(c->clientid_patterns, c->n_clientid_patterns);
+	conf_free_texts(c->include_dirs, c->n_include_dirs);
 	history_policy_unref(c->history);
 	free(c);
 }

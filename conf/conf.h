@@ -21,8 +21,15 @@ struct conf_listener {
 	char *ciphers, *ciphers_tls13;
 	bool tls12;                   /* tls_version tlsv1.2 (default: 1.2 and 1.3); tlsv1.3: 1.3 alone */
 	bool require_matching_username;
+	bool crl_expired_ok;          /* crl_expired warn: a list past its end still says who is revoked; fail: nobody of its issuer gets in */
 	uint32_t max_connections;     /* 0: no limit of its own */
 	unsigned line;                /* where it was declared, for messages */
+};
+
+/* pin: who has this name needs this key. Of several with the name one is enough. */
+struct conf_pin {
+	char *cn;
+	uint8_t key[32];              /* SHA-256 of the SubjectPublicKeyInfo */
 };
 
 enum conf_store { CONF_STORE_LMDB, CONF_STORE_MEMORY };
@@ -76,6 +83,14 @@ struct conf {
 	struct log_conf log;
 	char *log_file;                       /* owns log.file */
 	char *acl_file;
+	struct conf_pin *pins;
+	size_t n_pins;
+	char **clientid_patterns;             /* a client id has to fit one; none: every one does (broker/clientid.h) */
+	size_t n_clientid_patterns;
+	bool keep_expired;                    /* certificate_expired keep: who is connected stays when the certificate ends */
+	bool reload_on_change;                /* as SIGHUP does, when the files have changed */
+	char **include_dirs;                  /* what include_dir named, for who watches the files */
+	size_t n_include_dirs;
 };
 
 /* Reads path (NULL: defaults alone: a TLS listener on 8883 with certs/…). Every problem is printed to errors as

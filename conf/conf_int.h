@@ -50,4 +50,11 @@ void conf_listener_reset(struct conf_listener *l);
 /* Puts the value of a key of class KEY_SUPPORTED into its member; a bad one is reported. */
 void conf_set_key(struct parser *p, const struct conf_key *key, struct text_line value);
 
+/* Values that name identities (identities.c). False: not valid. */
+bool conf_set_pin(struct parser *p, struct text_line value) MUST_CHECK;
+bool conf_set_clientid_pattern(struct parser *p, struct text_line value, size_t max) MUST_CHECK;
+/* Appends a copy of text to a list that *list and *n hold; no_memory is set when there is none. */
+void conf_append_text(struct parser *p, char ***list, size_t *n, struct text_line text);
+void conf_free_texts(char **list, size_t n);
+
 #endif

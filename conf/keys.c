@@ -44,6 +44,7 @@ const struct conf_key conf_keys[] = {
 	{ "certfile", L(certfile), FILE_PATH },
 	{ "keyfile", L(keyfile), FILE_PATH },
 	{ "crlfile", L(crlfile), FILE_PATH },
+	{ "crl_expired", L(crl_expired_ok), ONE_OF(KEY_WORD_BOOL, "fail", "warn") },
 	{ "ciphers", L(ciphers), .type = KEY_TEXT, .max = 4095, .expect = "cipher names with ':' between" },
 	{ "ciphers_tls1.3", L(ciphers_tls13), .type = KEY_TEXT, .max = 4095, .expect = "cipher suite names with ':' between" },
 	{ "tls_version", L(tls12), ONE_OF(KEY_WORD_BOOL, "tlsv1.3", "tlsv1.2") },
@@ -69,6 +70,10 @@ const struct conf_key conf_keys[] = {
 
 	/* who may do what */
 	{ "acl_file", G(acl_file), FILE_PATH },
+	{ "pin", .type = KEY_PIN, .expect = "a CN, then the SHA-256 of its public key in 64 hexadecimal digits" },
+	{ "clientid_pattern", .type = KEY_CLIENTID_PATTERN, .max = 256,
+		.expect = "a text of at most 256 bytes where %u stands for the CN and * for any text" },
+	{ "certificate_expired", G(keep_expired), ONE_OF(KEY_WORD_BOOL, "disconnect", "keep") },
 	{ "allow_plaintext_loopback", G(allow_plaintext_loopback), BOOLEAN },
 	{ "allow_zero_length_clientid", G(allow_zero_length_clientid), BOOLEAN },
 	{ "auto_id_prefix", G(auto_id_prefix), .type = KEY_TEXT, .max = 200, .expect = "a text of at most 200 bytes" },
@@ -139,6 +144,7 @@ const struct conf_key conf_keys[] = {
 	{ "pid_file", G(pid_file), FILE_PATH },
 	{ "threads", G(threads), RANGE(KEY_NUMBER, 0, 16) },
 	{ "busy_delay_us", G(busy_delay_us), RANGE(KEY_NUMBER, 0, 10000) },
+	{ "reload_on_change", G(reload_on_change), BOOLEAN },
 	{ "include_dir", .type = KEY_INCLUDE_DIR, .max = 4095, .expect = "a directory" },
 	{ "log_dest", .type = KEY_LOG_DEST, .expect = "stderr, file PATH, syslog or none" },
 	{ "log_type", .type = KEY_LOG_TYPE, .expect = "error, warning, notice, information, debug, all or none" },

@@ -85,6 +85,8 @@ static void expectation(const struct conf_key *key, char *out, size_t size)
 	case KEY_LOG_DEST:
 	case KEY_LOG_TYPE:
 	case KEY_HISTORY:
+	case KEY_PIN:
+	case KEY_CLIENTID_PATTERN:
 		break;
 	}
 	(void)snprintf(out, size, "%s", key->expect);
@@ -174,6 +176,8 @@ static bool put_value(struct parser *p, void *base, const struct conf_key *key, 
 	case KEY_LOG_DEST:
 	case KEY_LOG_TYPE:
 	case KEY_HISTORY:
+	case KEY_PIN:
+	case KEY_CLIENTID_PATTERN:
 		return false;
 	}
 	if (!ok)
@@ -402,6 +406,10 @@ static bool set_key(struct parser *p, const struct conf_key *key, struct text_li
 		return set_log_type(p, value);
 	case KEY_HISTORY:
 		return set_history(p, key, value);
+	case KEY_PIN:
+		return conf_set_pin(p, value);
+	case KEY_CLIENTID_PATTERN:
+		return conf_set_clientid_pattern(p, value, key->max);
 	}
 	return false;
 }

@@ -358,6 +358,48 @@ START_TEST(long_values_are_cut_in_messages)
 }
 END_TEST
 
+#define ZEROS "00000000000000000000000000000000000000000000000000000000000000"
+
+START_TEST(pins_take_a_name_and_a_hash)
+{
+	struct conf *c = parse("pin pump 7 (north)  " ZEROS "fF\npin pump " ZEROS "01\t# its key\npin pump " ZEROS "02\n" TLS "listener 8883\n");
+	ck_assert_ptr_nonnull(c);
+	ck_assert_str_eq(messages, "");
+	ck_assert_uint_eq(c->n_pins, 3);
+	ck_assert_str_eq(c->pins[0].cn, "pump 7 (north)");
+	ck_assert_uint_eq(c->pins[0].key[31], 0xff);
+	ck_assert_str_eq(c->pins[2].cn, "pump");
+	ck_assert_uint_eq(c->pins[2].key[31], 2);
+	bad_with("pin " ZEROS "01\n", "expected a CN, then the SHA-256 of its public key in 64 hexadecimal digits");
+	bad_with("pin pump " ZEROS "0\n", "is not valid");
+	bad_with("pin pump " ZEROS "0g\n", "is not valid");
+	bad_with("pin\n", "has no value");
+}
+END_TEST
+
+START_TEST(client_id_patterns_know_one_placeholder)
+{
+	struct conf *c = parse("clientid_pattern %u\nclientid_pattern %u/*\n" TLS "listener 8883\n");
+	ck_assert_ptr_nonnull(c);
+	ck_assert_uint_eq(c->n_clientid_patterns, 2);
+	ck_assert_str_eq(c->clientid_patterns[1], "%u/*");
+	bad_with("clientid_pattern %c-*\n", "where %u stands for the CN and * for any text");
+	bad_with("clientid_pattern a%\n", "is not valid");
+}
+END_TEST
+
+START_TEST(what_happens_at_an_end_is_chosen)
+{
+	struct conf *c = parse(TLS "crl_expired warn\nlistener 8883\nlistener 8884\ncrl_expired fail\ncertificate_expired keep\nreload_on_change true\n");
+	ck_assert_ptr_nonnull(c);
+	ck_assert(c->listeners[0].crl_expired_ok && !c->listeners[1].crl_expired_ok);
+	ck_assert(c->keep_expired && c->reload_on_change);
+	c = parse(TLS "listener 8883\n");
+	ck_assert(!c->listeners[0].crl_expired_ok && !c->keep_expired && !c->reload_on_change);
+	bad("crl_expired ignore\n", "x.conf:1: crl_expired: \"ignore\" is not valid; expected fail or warn\n");
+}
+END_TEST
+
 START_TEST(unknown_keys_name_the_nearest)
 {
 	bad("max_inflight_mesages 3\n", "x.conf:1: max_inflight_mesages: unknown key; did you mean max_inflight_messages?\n");
@@ -637,6 +679,9 @@ int main(void)
 	tcase_add_test(t, mosquittos_names_for_the_store);
 	tcase_add_test(t, bad_values_name_the_value_and_what_was_expected);
 	tcase_add_test(t, long_values_are_cut_in_messages);
+	tcase_add_test(t, pins_take_a_name_and_a_hash);
+	tcase_add_test(t, client_id_patterns_know_one_placeholder);
+	tcase_add_test(t, what_happens_at_an_end_is_chosen);
 	tcase_add_test(t, unknown_keys_name_the_nearest);
 	tcase_add_test(t, every_problem_is_reported);
 	tcase_add_test(t, every_fixed_key_takes_its_value_alone);
