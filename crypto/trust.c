@@ -38,3 +38,11 @@ enum tls_cause trust_check(struct trust *t, const struct cert *c)
 	int rc = wolfSSL_CertManagerVerifyBuffer(t->wolf, c->whole.p, (long)der_len(c->whole), WOLFSSL_FILETYPE_ASN1);
 	return rc == WOLFSSL_SUCCESS ? TLS_CAUSE_NONE : tls_cause_of(rc);
 }
+
+enum tls_cause trust_check_at(struct trust *t, const struct cert *c, int64_t time_s)
+{
+	enum tls_cause cause = trust_check(t, c);
+	if (cause != TLS_CAUSE_NONE && cause != TLS_CAUSE_EXPIRED) /* the date is reported last: all else has been verified */
+		return cause;
+	return time_s < c->not_before_s ? TLS_CAUSE_NOT_YET_VALID : time_s > c->not_after_s ? TLS_CAUSE_EXPIRED : TLS_CAUSE_NONE;
+}

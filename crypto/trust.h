@@ -17,5 +17,8 @@ void trust_free(struct trust *t); /* NULL is fine */
 
 /* TLS_CAUSE_NONE: trusted. Otherwise why not (tls_cause_text); a revoked certificate of X.509 v1 or v3 is TLS_CAUSE_REVOKED. */
 enum tls_cause trust_check(struct trust *t, const struct cert *c);
+/* The same as of a time (seconds since 1970), for what was signed then: an authority may have been there and the certificate valid, though it has
+ * expired since. Revocation is what the lists say now; of an expired certificate they say nothing. */
+enum tls_cause trust_check_at(struct trust *t, const struct cert *c, int64_t time_s);
 
 #endif

@@ -51,6 +51,38 @@ START_TEST(issuer_validity_and_revocation_decide)
 }
 END_TEST
 
+static enum tls_cause check_at(const struct bytes *der, int64_t time_s)
+{
+	struct cert c;
+	strcpy(ca, pki_path("ca.crt"));
+	struct trust *t = trust_new(ca, NULL, error, sizeof error);
+	ck_assert_msg(t != NULL, "%s", error);
+	ck_assert_int_eq(cert_parse(&c, der->b, der->n), ERR_OK);
+	enum tls_cause cause = trust_check_at(t, &c, time_s);
+	trust_free(t);
+	return cause;
+}
+
+/* What has expired was good in its time, if it was its authority's; a forger's never was. */
+START_TEST(an_earlier_time_may_be_asked_for)
+{
+	struct bytes names = { .n = 0 }, der = { .n = 0 };
+	int64_t now = time(NULL);
+	put_cn(&names, 0x0c, "late", 4);
+	pki_craft(&der, &(struct craft){ &names, 2, -7200, -3600, 1, "ca.key" }, "good.key");
+	ck_assert_int_eq(check_at(&der, now), TLS_CAUSE_EXPIRED);
+	ck_assert_int_eq(check_at(&der, now - 5400), TLS_CAUSE_NONE);
+	ck_assert_int_eq(check_at(&der, now - 8000), TLS_CAUSE_NOT_YET_VALID);
+	der.n = 0;
+	pki_craft(&der, &(struct craft){ &names, 2, -7200, -3600, 1, "twin.key" }, "good.key");
+	ck_assert_int_eq(check_at(&der, now - 5400), TLS_CAUSE_UNKNOWN_CA);
+	der.n = 0;
+	pki_craft(&der, &(struct craft){ &names, 2, -3600, 3600, 1, "ca.key" }, "good.key");
+	ck_assert_int_eq(check_at(&der, now), TLS_CAUSE_NONE);
+	ck_assert_int_eq(check_at(&der, now - 7200), TLS_CAUSE_NOT_YET_VALID);
+}
+END_TEST
+
 START_TEST(bad_files_are_named)
 {
 	ck_assert_ptr_null(trust_new("/nonexistent.crt", NULL, error, sizeof error));
@@ -69,6 +101,7 @@ int main(void)
 	pki_create();
 	TCase *t = tcase_create("all");
 	tcase_add_test(t, issuer_validity_and_revocation_decide);
+	tcase_add_test(t, an_earlier_time_may_be_asked_for);
 	tcase_add_test(t, bad_files_are_named);
 	int rc = run_case("trust", t);
 	tls_cleanup();
