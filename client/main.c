@@ -12,6 +12,8 @@ static const struct command {
 	int (*run)(int argc, char **argv);
 	const char *what;
 } commands[] = {
+	{ "pub", cmd_pub, "publish" },
+	{ "sub", cmd_sub, "subscribe and print" },
 	{ "version", cmd_version, "print the version" },
 };
 enum { COMMANDS = sizeof commands / sizeof commands[0] };

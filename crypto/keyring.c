@@ -78,14 +78,16 @@ static struct space *new_space(const char *name, size_t len, const uint8_t *issu
 	return s;
 }
 
-enum err keyring_pin(struct keyring *r, const char *space, size_t space_len, const uint8_t issuer[static 32], enum seal_mode mode, enum seal_sign sign)
+enum err keyring_pin(struct keyring *r, const char *space, size_t space_len, const uint8_t issuer[static 32], enum seal_mode mode, enum seal_sign sign,
+                     uint32_t epoch)
 {
 	struct space *s = find_space(r, space, space_len);
 	if (s)
-		return memcmp(s->issuer, issuer, 32) == 0 && s->mode == mode && s->sign == sign ? ERR_OK : ERR_EXISTS;
+		return memcmp(s->issuer, issuer, 32) == 0 && s->mode == mode && s->sign == sign && s->epoch == epoch ? ERR_OK : ERR_EXISTS;
 	s = new_space(space, space_len, issuer, mode, sign);
 	if (!s)
 		return ERR_NOMEM;
+	s->epoch = epoch;
 	s->next = r->spaces;
 	r->spaces = s;
 	return ERR_OK;
@@ -241,8 +243,9 @@ static const struct space *innermost(const struct keyring *r, const char *topic,
 }
 
 /* Mode and sign are the epoch's own: what was published under an older one followed its rules. */
-static enum err key_of(const struct grant *g, const char *topic, size_t len, struct keyring_key *out)
+static enum err key_of(const struct space *s, const struct grant *g, const char *topic, size_t len, struct keyring_key *out)
 {
+	memcpy(out->issuer, s->issuer, sizeof out->issuer);
 	memcpy(out->kid, g->entry.kid, sizeof out->kid);
 	out->epoch = g->entry.epoch;
 	out->mode = g->entry.mode;
@@ -258,7 +261,7 @@ enum err keyring_find(const struct keyring *r, const char *topic, size_t topic_l
 		for (const struct grant *g = s->grants; g; g = g->next) {
 			if (memcmp(g->entry.kid, kid, KEYTREE_KID_LEN) != 0 || !keytree_opens(g->filter, g->entry.filter_len, topic, topic_len))
 				continue;
-			return s == own ? key_of(g, topic, topic_len, out) : ERR_REFUSED;
+			return s == own ? key_of(s, g, topic, topic_len, out) : ERR_REFUSED;
 		}
 	return ERR_NOT_FOUND;
 }
@@ -271,7 +274,18 @@ enum err keyring_current(const struct keyring *r, const char *topic, size_t topi
 			continue;
 		if (g->entry.epoch != s->epoch || (g->entry.not_after_s != 0 && now_s > g->entry.not_after_s))
 			return ERR_REFUSED; /* no key of the space's newest epoch, or it is over: a newer envelope is needed */
-		return key_of(g, topic, topic_len, out);
+		return key_of(s, g, topic, topic_len, out);
 	}
 	return ERR_NOT_FOUND;
+}
+
+enum err keyring_space(const struct keyring *r, const char *topic, size_t topic_len, struct keyring_space *out)
+{
+	const struct space *s = innermost(r, topic, topic_len);
+	if (!s)
+		return ERR_NOT_FOUND;
+	*out = (struct keyring_space){ s->name, s->name_len, s->issuer, s->mode, s->sign, s->epoch, 0 };
+	if (s->grants && s->grants->entry.epoch == s->epoch)
+		out->not_after_s = s->grants->entry.not_after_s;
+	return ERR_OK;
 }

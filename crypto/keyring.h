@@ -11,9 +11,10 @@ struct keyring;
 struct keyring *keyring_new(const uint8_t own_fingerprint[static 32]) MUST_CHECK; /* SHA-256 of the member's certificate; NULL: no memory */
 void keyring_free(struct keyring *r);                                             /* wipes; NULL is fine */
 
-/* Fixes what is to be trusted in a space, from configuration. Without it the first envelope decides. ERR_EXISTS: pinned otherwise. */
+/* Fixes what is to be trusted in a space (nothing below mode, sign and epoch), from configuration or memory. Without it the first envelope
+ * decides. ERR_EXISTS: pinned otherwise. */
 enum err keyring_pin(struct keyring *r, const char *space, size_t space_len, const uint8_t issuer[static 32], enum seal_mode mode,
-                     enum seal_sign sign) MUST_CHECK;
+                     enum seal_sign sign, uint32_t epoch) MUST_CHECK;
 
 /* Takes the content of an envelope that verified against the certificate with fingerprint signer, and was asked for topic (a filter as in
  * $KEYS/<topic>; len 0: not asked for). All of it or nothing. ERR_REFUSED, *why tells; ERR_NOMEM. */
@@ -23,6 +24,7 @@ enum err keyring_take(struct keyring *r, const struct keyset *set, const uint8_t
 struct keyring_key {
 	uint8_t kid[KEYTREE_KID_LEN];
 	uint8_t topic_key[KEYTREE_KEY_LEN]; /* wipe after use */
+	uint8_t issuer[32];                 /* SHA-256 of the certificate that the space is pinned to */
 	uint32_t epoch;
 	enum seal_mode mode;
 	enum seal_sign sign;
@@ -35,5 +37,18 @@ enum err keyring_find(const struct keyring *r, const char *topic, size_t topic_l
                       struct keyring_key *out) MUST_CHECK;
 /* The key to seal under: the newest epoch's. ERR_NOT_FOUND: none; ERR_REFUSED: it has passed its not_after. */
 enum err keyring_current(const struct keyring *r, const char *topic, size_t topic_len, uint64_t now_s, struct keyring_key *out) MUST_CHECK;
+
+/* What rules a topic. Views into the keyring, until it next changes. */
+struct keyring_space {
+	const char *name;    /* not NUL-terminated */
+	size_t name_len;
+	const uint8_t *issuer;
+	enum seal_mode mode; /* these three of the newest epoch known */
+	enum seal_sign sign;
+	uint32_t epoch;
+	uint64_t not_after_s;
+};
+/* The innermost known space that covers the topic. ERR_NOT_FOUND. */
+enum err keyring_space(const struct keyring *r, const char *topic, size_t topic_len, struct keyring_space *out) MUST_CHECK;
 
 #endif

@@ -13,6 +13,7 @@ import pytest
 from . import env
 from .broker import Broker
 from .pki import Pki
+from .programs import Sealmq
 
 _names = itertools.count(1)
 
@@ -123,6 +124,19 @@ def connect(broker, name):
     yield make
     for one in opened:
         one.drop()
+
+
+@pytest.fixture
+def sealmq(tmp_path):
+    """sealmq(broker, cert, **environ): the command line as that client; what it starts is ended with the test."""
+    made = []
+
+    def make(broker, cert, **environ):
+        made.append(Sealmq(broker, cert, tmp_path, environ))
+        return made[-1]
+    yield make
+    for one in made:
+        one.close()
 
 
 @pytest.fixture(autouse=True)

@@ -301,9 +301,9 @@ END_TEST
 START_TEST(pins_from_configuration_come_first)
 {
 	struct keyset_entry e = entry("a", "a/#", 1);
-	ck_assert_int_eq(keyring_pin(ring, "a", 1, issuer, SEAL_OWNER, SIGN_REQUIRED), ERR_OK);
-	ck_assert_int_eq(keyring_pin(ring, "a", 1, issuer, SEAL_OWNER, SIGN_REQUIRED), ERR_OK);
-	ck_assert_int_eq(keyring_pin(ring, "a", 1, other, SEAL_OWNER, SIGN_REQUIRED), ERR_EXISTS);
+	ck_assert_int_eq(keyring_pin(ring, "a", 1, issuer, SEAL_OWNER, SIGN_REQUIRED, 0), ERR_OK);
+	ck_assert_int_eq(keyring_pin(ring, "a", 1, issuer, SEAL_OWNER, SIGN_REQUIRED, 0), ERR_OK);
+	ck_assert_int_eq(keyring_pin(ring, "a", 1, other, SEAL_OWNER, SIGN_REQUIRED, 0), ERR_EXISTS);
 	ck_assert_str_eq(take(e), "the mode has gone down");
 	e.mode = SEAL_OWNER;
 	ck_assert_str_eq(take(e), "the signature policy has gone down");

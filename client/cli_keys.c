@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* Requests for keys and certificates. Owns libsealmq's handle. */
+#include "client/cli_keys.h"
+
+#include "base/clock.h"
+
+#include <mosquitto.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct ask {
+	struct ask *next;
+	enum keys_state state;
+	int mid;             /* of its SUBSCRIBE; 0: not sent on this connection */
+	uint64_t since_ms;
+	char why[200];
+	char topic[];
+};
+
+struct keys {
+	const struct options *o;
+	struct sealmq *member;
+	struct ask *asks;
+};
+
+static const char keys_prefix[] = "$KEYS/", certs_prefix[] = "$CERTS/";
+#define STARTS(topic, prefix) (strncmp(topic, prefix, sizeof(prefix) - 1) == 0)
+
+struct keys *keys_new(const struct options *o)
+{
+	const struct sealmq_options member = { .certfile = o->certfile, .keyfile = o->keyfile, .cafile = o->cafile, .crlfile = o->crlfile };
+	char why[512];
+	struct keys *k = calloc(1, sizeof *k);
+	if (!k) {
+		complain(o, "out of memory");
+		return NULL;
+	}
+	k->o = o;
+	if (o->plain || !options_can_seal(o))
+		return k;
+	if (sealmq_open_member(&k->member, &member, why, sizeof why) == SEALMQ_OK)
+		return k;
+	complain(o, "%s", why);
+	free(k);
+	return NULL;
+}
+
+void keys_free(struct keys *k)
+{
+	while (k && k->asks) {
+		struct ask *a = k->asks;
+		k->asks = a->next;
+		free(a);
+	}
+	if (k)
+		sealmq_close(k->member);
+	free(k);
+}
+
+struct sealmq *keys_member(struct keys *k)
+{
+	return k->member;
+}
+
+static struct ask *find(struct keys *k, const char *topic)
+{
+	struct ask *a = k->asks;
+	while (a && strcmp(a->topic, topic) != 0)
+		a = a->next;
+	return a;
+}
+
+static void send(struct ask *a, struct link *l)
+{
+	a->mid = link_subscribe(l, a->topic, 1);
+	a->since_ms = clock_mono_ms();
+}
+
+void keys_connected(struct keys *k, struct link *l)
+{
+	if (!k->member)
+		return;
+	(void)sealmq_connected(k->member); /* our own handle: it cannot be another process's */
+	for (struct ask **p = &k->asks; *p;) {
+		struct ask *a = *p;
+		if (!STARTS(a->topic, keys_prefix)) { /* certificates do not change: those that are still needed are asked for anew */
+			*p = a->next;
+			free(a);
+			continue;
+		}
+		a->state = KEYS_ASKED;
+		send(a, l);
+		p = &a->next;
+	}
+}
+
+enum keys_state keys_ask(struct keys *k, struct link *l, const char *topic)
+{
+	struct ask *a = find(k, topic);
+	if (!k->member)
+		return KEYS_DENIED;
+	if (a)
+		return a->state;
+	a = calloc(1, sizeof *a + strlen(topic) + 1);
+	if (!a) {
+		complain(k->o, "out of memory");
+		return KEYS_DENIED;
+	}
+	strcpy(a->topic, topic);
+	a->next = k->asks;
+	k->asks = a;
+	if (link_is_up(l))
+		send(a, l);
+	return KEYS_ASKED;
+}
+
+const char *keys_why(struct keys *k, const char *topic)
+{
+	const struct ask *a = find(k, topic);
+	return a ? a->why : "";
+}
+
+uint64_t keys_asked_ms(struct keys *k, const char *topic)
+{
+	const struct ask *a = find(k, topic);
+	return a ? a->since_ms : 0;
+}
+
+bool keys_on_subscribed(struct keys *k, int mid, int granted)
+{
+	struct ask *a = k->asks;
+	while (a && a->mid != mid)
+		a = a->next;
+	if (!a)
+		return false;
+	a->mid = -1; /* identifiers are used again */
+	if (granted > 2)
+		a->state = KEYS_DENIED;
+	else if (a->state == KEYS_ASKED) /* a retained message may overtake its SUBACK */
+		a->state = KEYS_WAITING;
+	return true;
+}
+
+bool keys_on_message(struct keys *k, struct link *l, const struct mosquitto_message *m)
+{
+	bool is_cert = STARTS(m->topic, certs_prefix);
+	if (!k->member || (!is_cert && !STARTS(m->topic, keys_prefix)))
+		return false;
+	struct ask *a = find(k, m->topic);
+	if (!a)
+		return true; /* of a session's former subscription */
+	enum sealmq_err e = is_cert ? sealmq_take_cert(k->member, m->payload, (size_t)m->payloadlen)
+	                            : sealmq_take_keys(k->member, a->topic + sizeof keys_prefix - 1, m->payload, (size_t)m->payloadlen);
+	a->state = e == SEALMQ_OK ? KEYS_READY : KEYS_BAD;
+	snprintf(a->why, sizeof a->why, "%s", e == SEALMQ_REFUSED ? sealmq_reason(k->member) : sealmq_err_text(e));
+	if (e != SEALMQ_OK)
+		complain(k->o, "%s: refused: %s", a->topic, a->why);
+	if (is_cert)
+		(void)link_unsubscribe(l, a->topic);
+	return true;
+}

@@ -1,0 +1,428 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* sealmq sub: subscribes and prints, plain or sealed. For each filter the key is asked for first: a grant leads to the sealed view, a denial to the
+ * plain one. Messages are handled in the order of their arrival; one whose key or sender is still unknown holds up those behind it. */
+#include "client/cli_format.h"
+#include "client/cli_keys.h"
+#include "client/cli_link.h"
+#include "client/cmd.h"
+
+#include "base/clock.h"
+#include "base/random.h"
+
+#include <mosquitto.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define WAIT_MAX_MS 10000u  /* for a key or certificate; then the message is refused */
+#define SEALED_PREFIX "$SEALED/"
+
+enum filter_state { FILTER_ASKING, FILTER_SENT, FILTER_GRANTED, FILTER_DENIED };
+
+struct filter {
+	const char *name;
+	char *keys_topic;         /* NULL: it is not asked for */
+	enum filter_state state;
+	bool sealed;
+	int mid;
+};
+
+struct held {
+	struct held *next;
+	struct timespec arrived;
+	uint64_t since_ms;        /* steady clock */
+	size_t len;
+	int qos, mid;
+	bool retain;
+	char *topic;              /* behind the payload */
+	uint8_t payload[];
+};
+
+struct sub {
+	const struct options *o;
+	struct link *link;
+	struct keys *keys;
+	struct filter filters[OPTIONS_LIST_MAX];
+	struct held *first, **end;
+	bool failed, done, any_refused, was_up;
+	uint64_t printed, duplicates, refused, last_ms; /* last_ms: wall clock of the last message */
+};
+
+static void fail(struct sub *s)
+{
+	s->failed = true;
+	link_end(s->link);
+}
+
+static void finish(struct sub *s)
+{
+	s->done = true;
+	link_end(s->link);
+}
+
+/* ---- subscribing */
+
+/* The levels before the first wildcard, as the topic to ask a key for; NULL: there are none, or it is not a name for people's topics. */
+static char *keys_topic_of(const char *filter)
+{
+	char *topic = NULL;
+	size_t n = strcspn(filter, "+#");
+	if (filter[n])
+		n = n > 1 ? n - 1 : 0; /* the '/' before it */
+	if (filter[0] == '$' || n == 0 || asprintf(&topic, "$KEYS/%.*s", (int)n, filter) < 0)
+		return NULL;
+	return topic;
+}
+
+static void subscribe(struct sub *s, struct filter *f, bool sealed)
+{
+	char *whole = NULL, since[32] = "";
+	const char *spec = s->o->history;
+	/* Coming back, only what was missed. */
+	if (spec && s->was_up && s->last_ms)
+		snprintf(since, sizeof since, "since-%llu", (unsigned long long)s->last_ms), spec = since;
+	int n = asprintf(&whole, "%s%s%s%s%s", spec ? "$HISTORY/" : "", spec ? spec : "", spec ? "/" : "", sealed ? SEALED_PREFIX : "", f->name);
+	f->sealed = sealed;
+	f->mid = n < 0 ? 0 : link_subscribe(s->link, whole, s->o->qos);
+	f->state = f->mid ? FILTER_SENT : f->state;
+	free(whole);
+}
+
+/* Goes on with a filter whose key was asked for. */
+static void choose_view(struct sub *s, struct filter *f)
+{
+	enum keys_state state = f->keys_topic ? keys_ask(s->keys, s->link, f->keys_topic) : KEYS_DENIED;
+	switch (state) {
+	case KEYS_ASKED: return;
+	case KEYS_WAITING:
+	case KEYS_READY:
+	case KEYS_BAD: /* said already; what comes is then refused */
+		subscribe(s, f, true);
+		return;
+	case KEYS_DENIED: break;
+	}
+	if (!s->o->sealed || f->name[0] == '$') {
+		subscribe(s, f, false);
+		return;
+	}
+	complain(s->o, "%s: not sealed for this client, and --sealed forbids plain text", f->name);
+	fail(s);
+}
+
+static void choose_views(struct sub *s)
+{
+	for (size_t i = 0; i < s->o->topics.n && !s->failed; i++)
+		if (s->filters[i].state == FILTER_ASKING && link_is_up(s->link))
+			choose_view(s, &s->filters[i]);
+}
+
+static void check_answers(struct sub *s)
+{
+	size_t denied = 0;
+	for (size_t i = 0; i < s->o->topics.n; i++) {
+		if (s->filters[i].state < FILTER_GRANTED)
+			return;
+		denied += s->filters[i].state == FILTER_DENIED;
+	}
+	if (s->o->debug) {
+		puts("Subscribed");
+		(void)fflush(stdout);
+	}
+	if (denied == s->o->topics.n && denied > 0)
+		fail(s);
+	else if (s->o->exit_after_suback)
+		finish(s);
+}
+
+/* ---- judging and printing */
+
+static void refuse(struct sub *s, const char *topic, const char *why)
+{
+	s->refused++;
+	s->any_refused = true;
+	complain(s->o, "refused: %s: %s", topic, why);
+}
+
+static bool listed(const char *list, const char *word)
+{
+	size_t n = strlen(word);
+	for (const char *p = list; *p; p += strcspn(p, ","), p += *p == ',')
+		if (strncmp(p, word, n) == 0 && (p[n] == ',' || p[n] == '\0'))
+			return true;
+	return false;
+}
+
+static bool filtered_out(const struct sub *s, const char *topic)
+{
+	for (size_t i = 0; i < s->o->filter_out.n; i++) {
+		bool matches = false;
+		if (mosquitto_topic_matches_sub(s->o->filter_out.items[i], topic, &matches) == MOSQ_ERR_SUCCESS && matches)
+			return true;
+	}
+	return false;
+}
+
+static bool drawn(const struct sub *s)
+{
+	uint32_t random;
+	if (s->o->random_filter >= 100)
+		return true;
+	random_bytes(&random, sizeof random);
+	return (double)(random % 10000) < s->o->random_filter * 100;
+}
+
+static void show(struct sub *s, const struct held *m, const char *topic, const void *payload, size_t len, const struct sealmq_message *sealed)
+{
+	const struct shown shown = { topic, payload, len, m->qos, m->mid, m->retain, m->arrived, sealed, sealed ? sealmq_verdict_text(sealed->verdict) : "plain" };
+	if (s->o->remove_retained && m->retain)
+		(void)link_publish(s->link, m->topic, NULL, 0, 1, true);
+	if (!drawn(s))
+		return;
+	if (!format_print(s->o, &shown) || fflush(stdout) != 0) {
+		complain(s->o, "standard output: the message could not be written");
+		fail(s);
+		return;
+	}
+	s->printed++;
+	if (s->o->count && s->printed >= (uint64_t)s->o->count)
+		finish(s);
+}
+
+/* What the options say about an authentic message. */
+static void judge(struct sub *s, const struct held *m, const char *topic, const void *plain, const struct sealmq_message *sealed)
+{
+	uint64_t now = clock_wall_ms();
+	if (!listed(s->o->accept, sealmq_verdict_text(sealed->verdict))) {
+		if (sealed->verdict == SEALMQ_DUPLICATE)
+			s->duplicates++; /* a redelivery is no error */
+		else
+			refuse(s, topic, sealmq_verdict_text(sealed->verdict));
+	} else if (s->o->max_age_ms && (sealed->time_ms == 0 || (now > sealed->time_ms && now - sealed->time_ms > (uint64_t)s->o->max_age_ms))) {
+		refuse(s, topic, "older than --max-age");
+	} else {
+		show(s, m, topic, plain, sealed->len, sealed);
+	}
+}
+
+static void handle_plain(struct sub *s, const struct held *m, const char *topic)
+{
+	bool is_answer = topic[0] == '$'; /* $SYS and the like, from the broker itself */
+	if (s->o->require_signature && !is_answer)
+		refuse(s, topic, "not signed: it is plain text");
+	else if (s->o->sealed && !is_answer)
+		refuse(s, topic, "plain text");
+	else if (s->o->max_age_ms && !is_answer)
+		refuse(s, topic, "of unknown age: it is plain text");
+	else
+		show(s, m, topic, m->payload, m->len, NULL);
+}
+
+enum step { STEP_DONE, STEP_WAIT };
+
+/* Whether to wait for what libsealmq wants. */
+static enum step want(struct sub *s, const struct held *m, const char *topic, bool sealed_view, enum sealmq_err e)
+{
+	char *wanted = strdup(sealmq_wanted(keys_member(s->keys))); /* until the next call */
+	enum keys_state state = wanted ? keys_ask(s->keys, s->link, wanted) : KEYS_DENIED;
+	bool pending = state == KEYS_ASKED || state == KEYS_WAITING;
+	free(wanted);
+	if (pending && clock_mono_ms() - m->since_ms < WAIT_MAX_MS)
+		return STEP_WAIT;
+	if (e == SEALMQ_NEED_KEYS && state == KEYS_DENIED && !sealed_view)
+		handle_plain(s, m, topic); /* it only looked like a sealed message */
+	else
+		refuse(s, topic, e == SEALMQ_NEED_KEYS ? "no key of this epoch for this client" : "the sender's certificate is not to be had");
+	return STEP_DONE;
+}
+
+static enum step open_sealed(struct sub *s, const struct held *m, const char *topic, bool sealed_view)
+{
+	struct sealmq *h = keys_member(s->keys);
+	struct sealmq_message sealed;
+	unsigned flags = (m->retain ? SEALMQ_FROM_PAST : 0u) | (s->o->require_signature ? SEALMQ_REQUIRE_SIGNATURE : 0u);
+	uint8_t *plain = malloc(m->len + 1);
+	if (!plain) {
+		refuse(s, topic, "out of memory");
+		return STEP_DONE;
+	}
+	enum step step = STEP_DONE;
+	enum sealmq_err e = sealmq_open(h, topic, m->payload, m->len, flags, plain, m->len, &sealed);
+	if (e == SEALMQ_OK)
+		judge(s, m, topic, plain, &sealed);
+	else if (e == SEALMQ_NEED_KEYS || e == SEALMQ_NEED_CERT)
+		step = want(s, m, topic, sealed_view, e);
+	else if (e == SEALMQ_NOT_SEALED && (!sealed_view || m->len == 0)) /* an empty one clears what is retained */
+		handle_plain(s, m, topic);
+	else
+		refuse(s, topic, e == SEALMQ_REFUSED || e == SEALMQ_NOT_SEALED ? sealmq_reason(h) : sealmq_err_text(e));
+	free(plain);
+	return step;
+}
+
+static enum step handle(struct sub *s, const struct held *m)
+{
+	bool sealed_view = strncmp(m->topic, SEALED_PREFIX, sizeof SEALED_PREFIX - 1) == 0;
+	const char *topic = m->topic + (sealed_view ? sizeof SEALED_PREFIX - 1 : 0);
+	if (m->retain ? s->o->no_retained : s->o->retained_only) {
+		if (s->o->retained_only)
+			finish(s);
+		return STEP_DONE;
+	}
+	if (filtered_out(s, topic))
+		return STEP_DONE;
+	if (keys_member(s->keys) && topic[0] != '$')
+		return open_sealed(s, m, topic, sealed_view);
+	handle_plain(s, m, topic);
+	return STEP_DONE;
+}
+
+static void drain(struct sub *s)
+{
+	while (s->first && !s->done && !s->failed && handle(s, s->first) == STEP_DONE) {
+		struct held *m = s->first;
+		s->first = m->next;
+		if (!s->first)
+			s->end = &s->first;
+		free(m);
+	}
+}
+
+/* ---- handlers */
+
+static void on_connected(void *ctx, bool session_present)
+{
+	struct sub *s = ctx;
+	(void)session_present;
+	keys_connected(s->keys, s->link);
+	for (size_t i = 0; i < s->o->unsubscribe.n; i++)
+		(void)link_unsubscribe(s->link, s->o->unsubscribe.items[i]);
+	for (size_t i = 0; i < s->o->topics.n; i++)
+		s->filters[i].state = FILTER_ASKING;
+	choose_views(s);
+	s->was_up = true;
+}
+
+static void on_subscribed(void *ctx, int mid, int n, const int *granted)
+{
+	struct sub *s = ctx;
+	int code = n > 0 ? granted[0] : 128;
+	if (keys_on_subscribed(s->keys, mid, code)) {
+		choose_views(s);
+		return;
+	}
+	for (size_t i = 0; i < s->o->topics.n; i++) {
+		struct filter *f = &s->filters[i];
+		if (f->state != FILTER_SENT || f->mid != mid)
+			continue;
+		f->state = code > 2 ? FILTER_DENIED : FILTER_GRANTED;
+		if (code > 2)
+			complain(s->o, "%s: the broker refuses the subscription", f->name);
+	}
+	check_answers(s);
+}
+
+static void on_message(void *ctx, const struct mosquitto_message *m)
+{
+	struct sub *s = ctx;
+	if (s->done || s->failed)
+		return;
+	if (keys_on_message(s->keys, s->link, m)) {
+		choose_views(s);
+		drain(s);
+		return;
+	}
+	size_t len = (size_t)m->payloadlen, topic_len = strlen(m->topic) + 1;
+	struct held *h = malloc(sizeof *h + len + topic_len);
+	if (!h) {
+		refuse(s, m->topic, "out of memory");
+		return;
+	}
+	*h = (struct held){ .since_ms = clock_mono_ms(), .len = len, .qos = m->qos, .mid = m->mid, .retain = m->retain };
+	(void)clock_gettime(CLOCK_REALTIME, &h->arrived);
+	if (len)
+		memcpy(h->payload, m->payload, len);
+	h->topic = (char *)h->payload + len;
+	memcpy(h->topic, m->topic, topic_len);
+	s->last_ms = clock_wall_ms();
+	*s->end = h;
+	s->end = &h->next;
+	drain(s);
+}
+
+/* ---- running */
+
+static int usage_error(const struct options *o)
+{
+	const char *fault = o->format ? format_fault(o->format) : NULL, *why = NULL;
+	if (o->topics.n == 0 && o->unsubscribe.n == 0)
+		why = "expected a filter: -t";
+	else if (o->words.n)
+		why = "expected options only; a filter stands behind -t";
+	else if (o->retained_only && o->no_retained)
+		why = "--retained-only and -R together leave nothing";
+	for (size_t i = 0; i < o->topics.n && !why; i++)
+		if (mosquitto_sub_topic_check(o->topics.items[i]) != MOSQ_ERR_SUCCESS)
+			why = "-t: not a topic filter ('+' alone in a level, '#' alone in the last, valid UTF-8, not empty)";
+	if (!why && !fault)
+		return EXIT_DONE;
+	fprintf(stderr, "sealmq sub: %s%s\n", why ? "" : "-F: ", why ? why : fault);
+	return EXIT_USAGE;
+}
+
+static int status_of(const struct sub *s, enum link_event end)
+{
+	if (end == LINK_FAILED || s->failed)
+		return EXIT_FAILED;
+	if (end == LINK_TIMEOUT)
+		return EXIT_TIMEOUT;
+	return s->any_refused ? EXIT_REFUSED : EXIT_DONE;
+}
+
+static int run(struct sub *s)
+{
+	enum link_event event;
+	do {
+		choose_views(s);
+		drain(s);
+		event = link_wait(s->link, -1, s->first ? 100 : -1);
+	} while (event == LINK_GO_ON || event == LINK_READABLE);
+	if (s->o->verbose && s->duplicates)
+		complain(s->o, "%llu duplicates were dropped", (unsigned long long)s->duplicates);
+	return status_of(s, event);
+}
+
+int cmd_sub(int argc, char **argv)
+{
+	static const struct link_handlers handlers = { .connected = on_connected, .message = on_message, .subscribed = on_subscribed };
+	struct options o;
+	struct sub s = { .o = &o, .end = &s.first };
+	bool help;
+	if (!options_read(&o, FOR_SUB, argc, argv, &help)) {
+		if (help)
+			puts("usage: sealmq sub -t FILTER [OPTION]...\nPrints what is published; refused messages and why on standard error.\n"), options_print(FOR_SUB);
+		return help ? EXIT_DONE : EXIT_USAGE;
+	}
+	int status = usage_error(&o);
+	if (status != EXIT_DONE)
+		return status;
+	status = EXIT_FAILED;
+	s.keys = keys_new(&o);
+	for (size_t i = 0; i < o.topics.n; i++) {
+		s.filters[i].name = o.topics.items[i];
+		s.filters[i].keys_topic = s.keys && keys_member(s.keys) ? keys_topic_of(o.topics.items[i]) : NULL;
+	}
+	s.link = s.keys ? link_new(&o, &handlers, &s, o.disable_clean_session) : NULL;
+	if (s.link && (!o.will_topic || link_will(s.link, o.will_topic, o.will_payload, o.will_payload ? strlen(o.will_payload) : 0, o.will_qos, o.will_retain)))
+		status = run(&s);
+	while (s.first) {
+		struct held *m = s.first;
+		s.first = m->next;
+		free(m);
+	}
+	link_free(s.link);
+	keys_free(s.keys);
+	for (size_t i = 0; i < o.topics.n; i++)
+		free(s.filters[i].keys_topic);
+	return status;
+}
