@@ -3,6 +3,7 @@
 
 #include "base/log.h"
 #include "base/pool.h"
+#include "base/siphash.h"
 #include "broker/access.h"
 #include "broker/packet.h"
 #include "broker/refused.h"
@@ -15,6 +16,44 @@
 
 #define DELIVERIES_PER_STEP 20000U /* one connection's share of a turn */
 #define HOPS_MAX 16U               /* members of a shared subscription that may not read a message, before it is given up */
+
+/* ---- order ---- */
+
+/* A receiver gets what a publisher sent to one topic in the order of sending, over QoS levels too. So what need not wait for the store
+ * does wait when it could overtake what does. */
+static uint8_t topic_bit(const struct msg *m)
+{
+    return (uint8_t)(1U << (siphash13(&siphash_process_key, msg_topic(m), m->topic_len) & 7));
+}
+
+static void defer(struct session *s, const struct msg *m)
+{
+    s->deferred++;
+    s->deferred_bytes += msg_size(m);
+    if (m->qos > 0)
+        s->deferred_topics |= topic_bit(m);
+    if (m->qos == 2)
+        s->deferred_qos2_topics |= topic_bit(m);
+}
+
+static void undefer(struct session *s, const struct msg *m)
+{
+    s->deferred_bytes -= msg_size(m);
+    if (--s->deferred == 0)
+        s->deferred_topics = s->deferred_qos2_topics = 0;
+}
+
+struct behind { /* is a message of this topic deferred? */
+    bool any, qos2;
+};
+
+static struct behind behind_of(const struct publish_origin *from, const struct msg *m)
+{
+    const struct session *s = from ? from->session : NULL;
+    if (!s || s->deferred_topics == 0)
+        return (struct behind){false, false};
+    return (struct behind){(s->deferred_topics & topic_bit(m)) != 0, (s->deferred_qos2_topics & topic_bit(m)) != 0};
+}
 
 /* ---- with the store ---- */
 
@@ -50,8 +89,7 @@ static void release_op(struct publish_op *p)
 static void settle(struct session *s, const struct publish_op *p, bool kept)
 {
     uint16_t qos2_id = p->op.u.publish.packet_id;
-    s->deferred--;
-    s->deferred_bytes -= msg_size(p->msg);
+    undefer(s, p->msg);
     if (!kept && qos2_id)
         (void)pidset_remove(&s->received, qos2_id); /* its repetition is the first that we keep */
 }
@@ -95,7 +133,7 @@ static void on_stored(struct store_op *op, void *owner)
                   err_text(op->result));
         if (op->u.publish.will)
             will_drop(l, op->u.publish.will);
-        if (p->phase == ROUTE_HISTORY && p->msg->qos == 0)
+        if (p->phase != ROUTE_COMMITTED && p->msg->qos == 0)
             route_stored(l, p, ROUTE_ALL, 0); /* goes on without its past */
     }
     if (s)
@@ -172,8 +210,7 @@ static enum err store_message(struct loop *l, struct msg *m, struct match *mt, c
         p->publisher = from->session->subs.handle;
         p->serial = from->session->conn_serial;
         p->ack_seq = from->ack_seq;
-        from->session->deferred++;
-        from->session->deferred_bytes += msg_size(m);
+        defer(from->session, m);
         if (from->packet_id) {
             p->op.u.publish.publisher = session_number(from->session);
             p->op.u.publish.packet_id = from->packet_id;
@@ -191,34 +228,43 @@ static enum err store_message(struct loop *l, struct msg *m, struct match *mt, c
 
 /* ---- one way for all ---- */
 
-static bool any_target_waits(const struct msg *m, const struct match *mt, const struct pick *picks, uint32_t n_picks,
-                             bool behind_others)
+/* QoS 2 to a clean session need not wait by itself; behind another (behind_qos2), it must. */
+static bool any_target_waits(const struct msg *m, const struct match *mt, const struct pick *picks, uint32_t n_picks, bool behind_qos2)
 {
     if (m->qos == 0)
         return false;
-    for (uint32_t i = 0; (mt->n_persistent > 0 || behind_others) && i < mt->n_targets; i++)
-        if (route_waits(m, &mt->targets[i]) && (behind_others || sub_handle_persistent(mt->targets[i].handle)))
+    for (uint32_t i = 0; (mt->n_persistent > 0 || behind_qos2) && i < mt->n_targets; i++)
+        if (route_waits(m, &mt->targets[i]) && (behind_qos2 || sub_handle_persistent(mt->targets[i].handle)))
             return true;
     for (uint32_t i = 0; i < n_picks; i++)
-        if (route_waits(m, &picks[i].target) && (behind_others || sub_handle_persistent(picks[i].target.handle)))
+        if (route_waits(m, &picks[i].target) && (behind_qos2 || sub_handle_persistent(picks[i].target.handle)))
             return true;
     return false;
+}
+
+/* Could m overtake for a receiver for whom it need not wait? Those of QoS 1 and 2 wait for persistent sessions, those of QoS 2 for all. */
+static bool could_overtake(const struct msg *m, const struct match *mt, const struct pick *picks, uint32_t n_picks, struct behind behind)
+{
+    bool persistent = mt->n_persistent > 0;
+    for (uint32_t i = 0; behind.any && i < n_picks; i++)
+        persistent |= sub_handle_persistent(picks[i].target.handle);
+    return (m->qos < 2 && behind.qos2) || (m->qos == 0 && behind.any && persistent);
 }
 
 static enum publish_result publish_matched(struct loop *l, struct msg *m, struct match *mt, const struct pick *picks,
                                            uint32_t n_picks, const struct publish_origin *from)
 {
     bool keep = (m->flags & MSG_RETAIN) && !(m->flags & MSG_SYS);
-    /* QoS 2 to a clean session need not wait by itself; behind messages of its publisher that do, it must, to keep their order. */
-    bool behind_others = from && from->session && from->session->deferred > 0;
+    struct behind behind = behind_of(from, m);
     bool history = !(m->flags & MSG_SYS) && history_policy_find(l->broker->history, msg_topic(m), m->topic_len);
-    if (!history && !keep && !(from && from->packet_id) && !any_target_waits(m, mt, picks, n_picks, behind_others)) {
+    bool overtakes = could_overtake(m, mt, picks, n_picks, behind);
+    if (!history && !overtakes && !keep && !(from && from->packet_id) && !any_target_waits(m, mt, picks, n_picks, behind.qos2)) {
         route_match(l, m, mt, ROUTE_ALL, 0);
         for (uint32_t i = 0; i < n_picks; i++)
             route_one(l, m, &picks[i].target, picks[i].group, 0);
         return PUBLISH_DONE;
     }
-    enum route_phase phase = history ? ROUTE_HISTORY : m->qos > 0 && store_failing(l->broker->store) ? ROUTE_ALL : ROUTE_COMMITTED;
+    enum route_phase phase = history ? ROUTE_HISTORY : overtakes || (m->qos > 0 && store_failing(l->broker->store)) ? ROUTE_ALL : ROUTE_COMMITTED;
     if (store_message(l, m, mt, picks, n_picks, phase, from) != ERR_OK)
         return PUBLISH_NOMEM;
     if (phase != ROUTE_COMMITTED)

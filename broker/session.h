@@ -69,10 +69,12 @@ struct session {
     bool persistent;
     bool overflow_logged;
     bool judge;                 /* some subscription covers topics that it may not read: every message is looked at */
+    uint8_t deferred_topics;    /* a bit for the topic of each deferred message above QoS 0; other topics may share it */
     uint32_t judged;            /* the policy generation under which subscriptions were judged */
     /* Cursor into the store's queue (persistent sessions). While it is on, live copies are ignored: pages bring them. */
     bool cursor, page_pending;
     bool restored;              /* by a start: packet identifiers in use are in the store's first page, not in sent_ids yet */
+    uint8_t deferred_qos2_topics; /* as deferred_topics, at QoS 2 */
     uint64_t page_after;        /* the next page starts behind this record */
     uint64_t floor;             /* everything up to here came by pages: a live copy of it is late, and dropped */
     uint64_t ignored;           /* highest live record that was ignored */

@@ -69,9 +69,13 @@ class Tree:
     def __init__(self, number):
         self.path = BUILD / str(number)
         self.path.mkdir(parents=True, exist_ok=True)
-        files = subprocess.run(["git", "ls-files", "*.c", "*.h", "Makefile", "scripts", "conf"], cwd=ROOT, check=True, capture_output=True, text=True)
-        for name in files.stdout.split():
+        files = subprocess.run(["git", "ls-files", "*.c", "*.h", "Makefile"], cwd=ROOT, check=True, capture_output=True, text=True)
+        names = files.stdout.split()
+        for name in names:
             self.write(name, (ROOT / name).read_text(encoding="utf-8"))
+        for left in self.path.glob("*/*.[ch]"):                          # of an earlier run; what was built lies deeper
+            if str(left.relative_to(self.path)) not in names:
+                left.unlink()
 
     def write(self, name, text):
         """Leaves a file that is the same already alone, for make."""
@@ -81,7 +85,7 @@ class Tree:
             file.write_text(text, encoding="utf-8")
 
     def build(self):
-        made = subprocess.run(["make", "--no-print-directory", "MODE=release", f"WOLFSSL_PREFIX={ROOT}/build/wolfssl", "CFLAGS=-O1 -g0", "all"],
+        made = subprocess.run(["make", "MODE=release", f"WOLFSSL_PREFIX={ROOT}/build/wolfssl", "CFLAGS=-O1 -g0", "build/release/sealmqd"],
                               cwd=self.path, capture_output=True, text=True)
         if made.returncode != 0:
             raise ValueError(f"does not build:\n{made.stderr[-3000:]}")

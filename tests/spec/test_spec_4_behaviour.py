@@ -203,14 +203,16 @@ def test_mqtt_4_6_0_5_and_6_topics_are_ordered(connect, name, qos):
     assert [int(x) for x in s.recv_payloads(100)] == list(range(100))
 
 
-@pytest.mark.parametrize("later", [2])
-def test_mqtt_4_6_0_6_order_holds_where_only_some_wait_for_the_store(connect, name, later):
-    """The retained ones have to be on disk before a QoS 2 receiver gets them; those behind them are not kept, and do not overtake."""
-    s, pub = connect("s"), connect("p")
+@pytest.mark.parametrize("clean", [True, False])
+@pytest.mark.parametrize("kept,later", [(2, 2), (2, 1), (2, 0), (1, 0)])
+def test_mqtt_4_6_0_6_order_holds_where_only_some_wait_for_the_store(connect, name, clean, kept, later):
+    """The retained ones wait for the disk before a QoS 2 receiver or a persistent session gets them; those behind them need not by
+    themselves, and do not overtake."""
+    s, pub = connect("s", clean=clean), connect("p")
     s.subscribe((name, 2))
-    pub.send(b"".join(p.publish(name, str(i), 2 if i % 5 == 0 else later, retain=i % 5 == 0, pid=None if later == 0 and i % 5 else i + 1)
-                      for i in range(20)))
-    assert [int(x) for x in s.recv_payloads(20)] == list(range(20))
+    for qos, retain, i in ((kept, True, 0), (later, False, 1)) * 6:
+        pub.send(p.publish(name, str(i), qos, retain, pid=pub.pid() if qos else None))
+    assert [int(x) for x in s.recv_payloads(12)] == [0, 1] * 6
 
 
 def test_mqtt_4_7_1_1_wildcards_are_for_filters_alone(connect, name):
