@@ -130,7 +130,7 @@ test: deps-test
 	$(Q)$(MAKE) --no-print-directory check
 # Every kind runs even when one before it failed.
 check: all $(TEST_PROGS) $(REPLAYS)
-	$(Q)rc=0; for t in unit corpus interop script-tests spec e2e count; do $(MAKE) --no-print-directory $$t || rc=1; done; exit $$rc
+	$(Q)rc=0; for t in unit corpus interop script-tests spec e2e count crash; do $(MAKE) --no-print-directory $$t || rc=1; done; exit $$rc
 unit: $(TEST_PROGS)
 	$(Q)scripts/run-unit.sh $(MODE) $(TEST_PROGS)
 # What a fuzzer once found, again, without one.
@@ -181,10 +181,14 @@ lint:
 layers:
 	$(Q)scripts/check-layers.sh
 
-# kill -9 and power cuts, N of each kind: docs/store.md.
+# kill -9 and power cuts, N of each kind, of the store and of a broker under load: docs/store.md.
 .PHONY: crash
-crash: $(O)/tests/crash/store_crash
-	$(Q)tests/crash/run.sh $< $(or $(N),20)
+crash: $(O)/sealmqd $(O)/tests/crash/store_crash build/powercut.so
+	$(Q)SEALMQD=$(O)/sealmqd POWERCUT=build/powercut.so tests/crash/run.sh $(O)/tests/crash/store_crash $(or $(N),20)
+# What forgets unsynced writes, or slows syncs down, in a program that it is preloaded into. Without fortify: it defines libc's names.
+build/powercut.so: tests/crash/powercut.c tests/crash/powercut.h
+	$(call say,LD,$@)
+	$(Q)mkdir -p $(@D); $(CC) -std=c11 -g -O2 -fPIC -shared -fno-builtin -U_FORTIFY_SOURCE $(WARN) -D_GNU_SOURCE -I. -o $@ $<
 
 # Each clause of tests/mutants/mutants.txt broken in turn: its named test must notice.
 .PHONY: mutants
