@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* Checking a transcript against a receipt, with every signature in both, without a network (docs/formats.md 8.4). One thread. */
+/* Checking a transcript against a receipt, with every signature in both, without a network (docs/formats.md 10.3). One thread. */
 #ifndef CLIENT_PROOF_H
 #define CLIENT_PROOF_H
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* Receipts (docs/formats.md 8.3): a holder's signature over what a transcript was at a time, as a compact JWS [RFC 7515] that carries its signer's
+/* Receipts (docs/formats.md 10.2): a holder's signature over what a transcript was at a time, as a compact JWS [RFC 7515] that carries its signer's
  * certificate; and checking one, with the transcript and every signature in it, without a network. One thread. */
 #ifndef CLIENT_RECEIPT_H
 #define CLIENT_RECEIPT_H

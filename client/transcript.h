@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* Keeping a transcript (docs/formats.md 8): every verified message is appended, chained to the line before, and on disk when transcript_add
+/* Keeping a transcript (docs/formats.md 10): every verified message is appended, chained to the line before, and on disk when transcript_add
  * returns. One thread. */
 #ifndef CLIENT_TRANSCRIPT_H
 #define CLIENT_TRANSCRIPT_H

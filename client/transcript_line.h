@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* The lines of a transcript (docs/formats.md 8): each is one JSON object in one form only, so that its bytes can be hashed and a line that was
+/* The lines of a transcript (docs/formats.md 10): each is one JSON object in one form only, so that its bytes can be hashed and a line that was
  * touched shows. Pure; any thread. */
 #ifndef CLIENT_TRANSCRIPT_LINE_H
 #define CLIENT_TRANSCRIPT_LINE_H

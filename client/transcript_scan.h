@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* Reading a transcript from its beginning (docs/formats.md 8): form, chain and numbers of its lines, and which line is the first that is not what was
+/* Reading a transcript from its beginning (docs/formats.md 10): form, chain and numbers of its lines, and which line is the first that is not what was
  * written. One thread. */
 #ifndef CLIENT_TRANSCRIPT_SCAN_H
 #define CLIENT_TRANSCRIPT_SCAN_H

@@ -131,6 +131,17 @@ START_TEST(a_transcript_is_kept_and_its_holder_signs_for_it)
 		line[n_lines++] = strdup(l);
 	free(text);
 	ck_assert_uint_eq(n_lines, MESSAGES + 3);
+	if (getenv("PROOF_VECTORS")) { /* a directory: how tests/vectors/proof was made */
+		char file[256];
+		snprintf(file, sizeof file, "%s/receipt", getenv("PROOF_VECTORS"));
+		FILE *out = fopen(file, "we");
+		ck_assert(out && fputs(receipt, out) >= 0 && fclose(out) == 0);
+		snprintf(file, sizeof file, "%s/transcript", getenv("PROOF_VECTORS"));
+		out = fopen(file, "we");
+		for (size_t i = 0; i < n_lines; i++)
+			ck_assert(out && fprintf(out, "%s\n", line[i]) > 0);
+		ck_assert_int_eq(fclose(out), 0);
+	}
 }
 END_TEST
 
