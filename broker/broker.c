@@ -404,6 +404,6 @@ void broker_free(struct broker *b)
         trie_free(b->trie);
     if (b->epoch)
         epoch_free(b->epoch);
-    policy_unref(b->policy);
+    policy_retire(&b->retired, b->policy);
     free(b);
 }

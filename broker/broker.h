@@ -29,6 +29,7 @@ struct listener {
 
 struct broker {
     struct policy *policy;            /* main thread: the one that loops have, or are going over to */
+    struct policy *retired;           /* main thread: former ones that loops or connections may still hold */
     struct epoch *epoch;
     int epoch_id;                     /* main thread's, for what it does while no loop runs */
     struct trie *trie;

@@ -250,6 +250,7 @@ static uint64_t keep(struct keeper *k)
 {
     if (k->broker->policy->conf->reload_on_change && watch_changed(&k->watch, k->broker->policy->conf))
         reload_files(k, "reload_on_change");
+    policy_retire(&k->broker->retired, NULL);
     const struct policy *p = k->broker->policy;
     uint64_t now_ms = clock_mono_ms();
     if (now_ms >= k->tell_ms)

@@ -137,3 +137,30 @@ void policy_unref(struct policy *p)
     conf_free(p->conf);
     free(p);
 }
+
+static bool is_unused(const struct policy *p)
+{
+    if (atomic_load_explicit(&p->refs, memory_order_acquire) != 1)
+        return false;
+    for (size_t i = 0; i < p->n_listeners; i++)
+        if (p->tls[i] && !tls_ctx_unshared(p->tls[i]))
+            return false;
+    return true;
+}
+
+void policy_retire(struct policy **list, struct policy *take_p)
+{
+    if (take_p) {
+        take_p->next = *list;
+        *list = take_p;
+    }
+    for (struct policy **at = list; *at;) {
+        struct policy *p = *at;
+        if (!is_unused(p)) {
+            at = &p->next;
+            continue;
+        }
+        *at = p->next;
+        policy_unref(p);
+    }
+}

@@ -14,6 +14,7 @@ struct policy {
     atomic_uint refs;
     atomic_uint busy;                 /* loops that have not finished going over to it */
     unsigned generation;              /* 1 at the start, one more for each reload; immutable as all below */
+    struct policy *next;              /* main thread: of those that are retired */
     struct conf *conf;
     struct acl *acl;                  /* NULL: no acl_file */
     uint32_t max_connections;         /* of all listeners */
@@ -29,5 +30,10 @@ struct policy *policy_new(struct conf *take_conf, unsigned loops, unsigned gener
 struct tls_ctx *policy_load_tls(const struct conf *conf, size_t i, FILE *errors) MUST_CHECK;
 struct policy *policy_ref(struct policy *p);
 void policy_unref(struct policy *p); /* any thread; NULL is fine */
+
+/* Main thread: puts p, with the caller's reference, on a list of those that are no longer the broker's, and frees what is on the list and used by no
+ * loop and no connection any more. A context is made of many blocks of the main thread's memory: freed by the last loop they would fill
+ * that thread's free lists (base/pool), reload after reload. NULL: frees only. */
+void policy_retire(struct policy **list, struct policy *take_p);
 
 #endif

@@ -124,7 +124,7 @@ static bool take_over(struct broker *b, struct conf *(*load)(void *arg, FILE *er
         policy_unref(next);
         return false;
     }
-    policy_unref(b->policy);
+    policy_retire(&b->retired, b->policy);
     b->policy = next;
     send_mails(b, next, mails);
     return true;

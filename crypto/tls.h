@@ -44,6 +44,8 @@ struct tls_options {
 struct tls_ctx *tls_ctx_new(const struct tls_options *o, char *error, size_t error_len) MUST_CHECK;
 struct tls_ctx *tls_ctx_ref(struct tls_ctx *ctx);
 void tls_ctx_unref(struct tls_ctx *ctx);
+/* Does nobody but the caller, who has a reference, have one? */
+bool tls_ctx_unshared(const struct tls_ctx *ctx);
 
 #define TLS_NAME_MAX 96 /* bytes of a name as text, its NUL included */
 

@@ -194,6 +194,11 @@ struct tls_ctx *tls_ctx_ref(struct tls_ctx *ctx)
 	return ctx;
 }
 
+bool tls_ctx_unshared(const struct tls_ctx *ctx)
+{
+	return atomic_load_explicit(&ctx->refs, memory_order_acquire) == 1;
+}
+
 void tls_ctx_unref(struct tls_ctx *ctx)
 {
 	if (!ctx || atomic_fetch_sub_explicit(&ctx->refs, 1, memory_order_acq_rel) != 1)

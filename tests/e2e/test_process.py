@@ -52,6 +52,19 @@ def test_user_is_changed(start_broker, pki, name, open_directory):
     assert "0" not in groups
 
 
+@pytest.mark.parametrize("user", ["root", pytest.param("nobody", marks=root_only)])
+def test_no_core_can_hold_a_key(start_broker, pki, open_directory, user):
+    """Not by its limits, and not as the kernel sees it: of a process that may not be dumped, /proc belongs to root."""
+    one = pwd.getpwnam(user) if os.getuid() == 0 else pwd.getpwuid(os.getuid())
+    broker = start_broker({"user": user}, wait=False, directory=open_directory, listener=copy_pki(pki, open_directory, one))
+    broker.wait_log(r"\bready\b")
+    process = pathlib.Path(f"/proc/{broker.process.pid}")
+    assert re.search(r"Max core file size +0 +0 +bytes", (process / "limits").read_text(encoding="ascii"))
+    if one.pw_uid != 0:
+        assert f"Uid:\t{one.pw_uid}\t" in (process / "status").read_text(encoding="ascii")
+        assert (process / "environ").stat().st_uid == 0
+
+
 @root_only
 def test_a_key_that_the_user_cannot_read_is_an_error_at_the_start(start_broker, pki, open_directory):
     """A reload could never read it again."""

@@ -1,4 +1,5 @@
 """SIGHUP: files are read again, connections stay, what is no longer allowed ends."""
+import os
 import shutil
 import signal
 import socket
@@ -14,6 +15,7 @@ from lib.client import Closed
 pytestmark = pytest.mark.sealmqd_only("mosquitto reloads less")
 
 ENDED_WITHIN_S = 1 * env.SLOW
+SANITIZED = env.BUILD_DIR.name in ("asan", "tsan")   # whose memory tells nothing
 
 
 @pytest.fixture
@@ -279,33 +281,56 @@ def test_a_revoked_clients_will_is_published(start_broker, name, pki, tmp_path):
 
 # -- under load
 
-def test_reloads_drop_nobody_and_lose_nothing(start_broker, name, acl):
+CLIENTS, RELOADS = int(os.environ.get("SEALMQ_RELOAD_CLIENTS", "60")), int(os.environ.get("SEALMQ_RELOADS", "24"))
+GROWTH_MAX = 1 << 20   # bytes; one context is some 20 kB, a revocation list of 2,000 some 80 kB
+
+
+def test_reloads_drop_nobody_lose_nothing_and_keep_nothing(start_broker, name, acl, pki, tmp_path):
+    """With other files each time, while messages flow and connections come and go. SEALMQ_RELOAD_CLIENTS and SEALMQ_RELOADS make it larger."""
     acl.write_text("pattern readwrite #\npattern deny never\n")
-    broker = start_broker({"acl_file": acl})
+    crl, ca_file = tmp_path / "crl.pem", tmp_path / "cas.pem"
+    gone = [pki.authority.issue(f"gone-{i}", f"gone-{i}") for i in range(2)]
+    lists = [pki.authority.crl(tmp_path / f"crl-{i}.pem", *[gone[i]] * 2000).read_bytes() + pki.other_authority.crl(tmp_path / "o.pem").read_bytes() for i in range(2)]
+    cas = [pki.ca.read_bytes() + pki.other_authority.crt.read_bytes(), pki.other_authority.crt.read_bytes() + pki.ca.read_bytes()]
+    crl.write_bytes(lists[0])
+    ca_file.write_bytes(cas[0])
+    broker = start_broker({"acl_file": acl, "log_type": "notice"}, listener={"crlfile": crl, "cafile": ca_file})
     a, b = broker.client(name + "a"), broker.client(name + "b", cert="device2")
-    others = [broker.client(f"{name}-{i}") for i in range(20)]
+    others = [broker.client(f"{name}-{i}", cert=f"device{i % 5 + 1}") for i in range(CLIENTS)]
     b.subscribe((name + "/#", 1))
-    n, stop, errors = 300, threading.Event(), []
+    sent, stop, errors = [0], threading.Event(), []
 
     def publish():
         try:
-            for i in range(n):
-                a.publish(f"{name}/{i % 7}", str(i), 1)
+            while not stop.is_set():
+                a.publish(f"{name}/{sent[0] % 7}", str(sent[0]), 1)
+                sent[0] += 1
         except Exception as e:  # pylint: disable=broad-except
             errors.append(e)
-        stop.set()
     thread = threading.Thread(target=publish)
     thread.start()
-    reloads = 0
-    while not stop.is_set() or reloads < 5:
+    got, memory = 0, []
+    for i in range(RELOADS):
+        crl.write_bytes(lists[i % 2])
+        ca_file.write_bytes(cas[i % 2])
+        acl.write_text(f"pattern readwrite #\npattern deny never{i}\n")
         broker.reload()
-        reloads += 1
+        broker.client(f"{name}-new").drop()
+        while got < sent[0]:
+            assert b.recv_publish().payload == str(got).encode()
+            got += 1
+        memory.append(broker.memory())
+    stop.set()
     thread.join()
     assert not errors
-    assert b.recv_payloads(n) == [str(i).encode() for i in range(n)]
+    assert b.recv_payloads(sent[0] - got) == [str(i).encode() for i in range(got, sent[0])]
     for c in others:
         c.ping()
     assert "ended after a reload" not in broker.log()
+    print(f"{CLIENTS} clients, {RELOADS} reloads, {sent[0]} messages, RssAnon in kB: {memory[0] >> 10}, after a third {memory[RELOADS // 3] >> 10}, "
+          f"at the end {memory[-1] >> 10}")
+    if not SANITIZED:
+        assert memory[-1] - memory[RELOADS // 3] < GROWTH_MAX, memory
 
 
 def test_systemd_is_told(start_broker):
