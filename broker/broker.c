@@ -7,6 +7,7 @@
 #include "base/random.h"
 #include "broker/audit.h"
 #include "broker/conn.h"
+#include "broker/hand_on.h"
 #include "broker/listener.h"
 #include "broker/loop.h"
 #include "broker/procfile.h"
@@ -230,6 +231,13 @@ static enum err restore_retained(void *arg, struct msg *m)
     return retained_put(r->b->retained, r->b->epoch_id, m, 0);
 }
 
+static enum err restore_hand_on(void *arg, store_session number)
+{
+    const struct restoring *r = arg;
+    hand_on_start(r->b->loops[0], number); /* submitted now, answered when the store runs */
+    return ERR_OK;
+}
+
 static enum err restore_will(void *arg, uint64_t number, const char *client_id, size_t client_id_len, struct msg *m)
 {
     struct restoring *r = arg;
@@ -239,7 +247,7 @@ static enum err restore_will(void *arg, uint64_t number, const char *client_id, 
 static enum err restore(struct broker *b)
 {
     static const struct store_loader loader = {restore_session, restore_subscription, restore_past, restore_received, restore_retained,
-                                               restore_will};
+                                               restore_hand_on, restore_will};
     struct restoring r = {.b = b};
     enum err e = store_load(b->store, &loader, &r);
     HASH_CLEAR(hh, r.by_number);

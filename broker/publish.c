@@ -164,8 +164,9 @@ static void add_receiver(struct publish_op *p, const struct target *t)
 }
 
 /* A session that is chosen for a shared subscription may be a receiver already: it has one queue entry for the message. */
-static void add_pick(struct publish_op *p, const struct target *t)
+static void add_pick(struct publish_op *p, const struct pick *pick)
 {
+    const struct target *t = &pick->target;
     uint32_t n = p->op.u.publish.n_receivers;
     add_receiver(p, t);
     if (p->op.u.publish.n_receivers == n)
@@ -178,6 +179,7 @@ static void add_pick(struct publish_op *p, const struct target *t)
             p->op.u.publish.n_receivers = n;
             return;
         }
+    added->share = share_mark(pick->group);
 }
 
 static enum err store_message(struct loop *l, struct msg *m, struct match *mt, const struct pick *picks, uint32_t n_picks,
@@ -203,7 +205,7 @@ static enum err store_message(struct loop *l, struct msg *m, struct match *mt, c
     for (uint32_t i = 0; mt && mt->n_persistent > 0 && i < mt->n_targets; i++)
         add_receiver(p, &mt->targets[i]);
     for (uint32_t i = 0; i < n_picks; i++)
-        add_pick(p, &picks[i].target);
+        add_pick(p, &picks[i]);
     if (from)
         p->op.u.publish.will = from->will;
     if (from && from->session) {

@@ -94,6 +94,7 @@ void session_tell_presence(struct session *s)
 {
     if (!s->subs.presence)
         return;
+    s->member = true;
     sub_set_presence(&s->subs, !s->conn                                                              ? SHARE_AWAY
                                : s->inflight_count + s->queue.count >= s->window || s->conn->pending ? SHARE_BUSY
                                                                                                      : SHARE_READY);
@@ -734,7 +735,7 @@ void session_suspend(struct session *s)
 
 static void hand_on(struct session *s, struct entry *e)
 {
-    if (e->group && e->msg && e->qos < 2)
+    if (e->group && e->msg && e->qos < 2 && e->record == 0) /* what is in the store: broker/hand_on.h */
         (void)publish_to_group(s->loop, e->msg, e->group, s->subs.handle, 0);
 }
 

@@ -5,6 +5,7 @@
 #include "base/pool.h"
 #include "broker/conn.h"
 #include "broker/entry_ring.h"
+#include "broker/hand_on.h"
 #include "broker/refused.h"
 #include "broker/replay.h"
 #include "broker/special.h"
@@ -166,7 +167,10 @@ static void forget_in_store(struct session *s)
     }
     *e = (struct session_op){.op.verb = STORE_SESSION_END, .op.free_op = free_session_op};
     e->op.u.session.number = session_number(s);
+    e->op.u.session.hand_on = s->member;
     store_submit(s->loop->broker->store, &e->op);
+    if (s->member)
+        hand_on_start(s->loop, session_number(s));
 }
 
 void sessions_end(struct session *s, const char *why)
@@ -177,6 +181,7 @@ void sessions_end(struct session *s, const char *why)
     assert(!s->conn);
     if (why)
         log_info("client '%.*s': session ended: %s", s->client_id_len, s->client_id, why);
+    s->member |= s->subs.presence != NULL;
     trie_clear(l->broker->trie, l->epoch_id, &s->subs); /* first: no new copy comes, hand-on chooses others */
     session_drop_queues(s);
     replay_free_all(s);

@@ -189,6 +189,14 @@ static void check_reference(struct check *c, const MDB_val *k, const MDB_val *v)
 		complain(c, "a count of references is malformed or of no message");
 }
 
+static void check_dead(struct check *c, const MDB_val *k, const MDB_val *v)
+{
+	if (k->mv_size != 4 || v->mv_size != 1 || *(const uint8_t *)v->mv_data > DEAD_HAND_ON)
+		complain(c, "an ended session's row is malformed");
+	else if (has_row(c, T_SESSIONS, k->mv_data, 4))
+		complain(c, "session %u has ended, and is there", (unsigned)get_be(k->mv_data, 4));
+}
+
 static void check_nothing(struct check *c, const MDB_val *k, const MDB_val *v)
 {
 	(void)c, (void)k, (void)v;
@@ -288,7 +296,7 @@ static void check_tables(struct check *c)
 		[T_META] = check_nothing, [T_SESSIONS] = check_session, [T_SUBSCRIPTIONS] = check_subscription, [T_QUEUE] = check_queue,
 		[T_RECEIVED] = check_received, [T_REFERENCES] = check_reference, [T_RETAINED] = check_retained, [T_WILLS] = check_will,
 		[T_TOPICS] = check_topic, [T_TOPIC_NAMES] = check_topic_name, [T_HISTORY] = check_history, [T_HISTORY_ALL] = check_nothing,
-		[T_REPLAYS] = check_replay, [T_DEAD] = check_nothing,
+		[T_REPLAYS] = check_replay, [T_DEAD] = check_dead,
 	};
 	MDB_val k = { 6, (void *)(uintptr_t)"record" }, v;
 	if (mdb_get(c->txn, c->db.t[T_META], &k, &v) == MDB_SUCCESS && v.mv_size == 8)

@@ -146,8 +146,8 @@ static enum err will_put(struct store *s, const struct store_op *op)
 	return rc == ERR_OK ? message_put(s, s->last_record, op->u.will.msg, 1) : rc;
 }
 
-/* Everything of the session but a long queue, which goes piece by piece. */
-static enum err session_delete(struct store *s, store_session number, bool *swept)
+/* Everything of the session but a long queue, which goes piece by piece, and one that is to be handed on. */
+static enum err session_delete(struct store *s, store_session number, bool hand_on, bool *swept)
 {
 	struct lmdb *l = lmdb_of(s);
 	uint8_t key[4];
@@ -160,6 +160,9 @@ static enum err session_delete(struct store *s, store_session number, bool *swep
 		rc = delete_of_session(s, T_REPLAYS, number);
 	if (rc == ERR_OK)
 		rc = delete_of_session(s, T_RECEIVED, number);
+	*swept = false;
+	if (rc == ERR_OK && hand_on)
+		return db_put(s, T_DEAD, key, sizeof key, &(uint8_t){ DEAD_HAND_ON }, 1, 0);
 	if (rc == ERR_OK)
 		rc = queue_delete(s, number, DELETE_AT_ONCE, &left);
 	*swept = rc == ERR_OK && !left;
@@ -169,16 +172,31 @@ static enum err session_delete(struct store *s, store_session number, bool *swep
 	return rc == ERR_OK ? db_put(s, T_DEAD, key, sizeof key, "", 1, 0) : rc;
 }
 
-static enum err session_end(struct store *s, store_session number)
+/* Its queue has been handed on: what is left of it goes piece by piece. */
+static enum err handed_on(struct store *s, store_session number)
+{
+	uint8_t key[4];
+	MDB_val v;
+	put_be(key, number, 4);
+	enum err rc = db_get(s, T_DEAD, key, sizeof key, &v);
+	if (rc != ERR_OK)
+		return rc == ERR_NOT_FOUND ? ERR_OK : rc;
+	if (!is_to_hand_on(&v))
+		return ERR_OK;
+	rc = dead_add(lmdb_of(s), number);
+	return rc == ERR_OK ? db_put(s, T_DEAD, key, sizeof key, "", 1, 0) : rc;
+}
+
+static enum err session_end(struct store *s, store_session number, bool hand_on)
 {
 	struct lmdb *l = lmdb_of(s);
 	struct stored_session *session = session_find(l, number);
 	if (!session)
-		return ERR_OK;
+		return hand_on ? ERR_OK : handed_on(s, number);
 	session_touch(l, session);
 	session->ended = true;
 	map_remove(&l->sessions, &session->node);
-	enum err rc = session_delete(s, number, &session->swept);
+	enum err rc = session_delete(s, number, hand_on, &session->swept);
 	if (rc != ERR_OK && s->batch_error == ERR_OK)
 		s->batch_error = rc;
 	return rc;
@@ -279,18 +297,12 @@ static void settle(struct store *s, bool committed)
 	if (committed && l->dead_finished)
 		store_number_release(s, l->dead[--l->n_dead]);
 	l->dead_finished = false;
+	if (committed)
+		l->saved_dead = l->n_dead;
+	else
+		l->n_dead = l->saved_dead; /* an ended session that is back was on the list */
 	l->uncommitted_bytes = 0;
 	l->sync_now = false;
-}
-
-/* An ended session that is back was on the dead list. */
-static void dead_reload(struct lmdb *l)
-{
-	size_t n = 0;
-	for (size_t i = 0; i < l->n_dead; i++)
-		if (!session_find(l, l->dead[i]))
-			l->dead[n++] = l->dead[i];
-	l->n_dead = n;
 }
 
 static void lmdb_abort(struct store *s)
@@ -301,7 +313,6 @@ static void lmdb_abort(struct store *s)
 	l->txn = NULL;
 	l->space_ms = 0; /* perhaps for want of it: look again at once */
 	settle(s, false);
-	dead_reload(l);
 }
 
 /* Nothing is believed any more until the file has been opened anew and verified. */
@@ -499,7 +510,7 @@ static enum err lmdb_apply(struct store *s, struct store_op *op)
 	case STORE_SESSION_STATE:
 		return session_state(s, op);
 	case STORE_SESSION_END:
-		return session_end(s, op->u.session.number);
+		return session_end(s, op->u.session.number, op->u.session.hand_on);
 	case STORE_SUBSCRIBE: case STORE_UNSUBSCRIBE:
 		return subscribe(s, op);
 	case STORE_PUBLISH:
@@ -743,12 +754,12 @@ static enum err know_session(struct store *s, MDB_txn *txn, const MDB_val *k, co
 
 static enum err know_dead(struct store *s, MDB_txn *txn, const MDB_val *k, const MDB_val *v, void *arg)
 {
-	(void)txn, (void)v, (void)arg;
+	(void)txn, (void)arg;
 	if (k->mv_size != 4)
 		return ERR_CORRUPT;
 	store_session number = (store_session)get_be(k->mv_data, 4);
 	enum err rc = store_number_take(s, number);
-	return rc == ERR_OK ? dead_add(lmdb_of(s), number) : rc;
+	return rc == ERR_OK && !is_to_hand_on(v) ? dead_add(lmdb_of(s), number) : rc;
 }
 
 static enum err know_will(struct store *s, MDB_txn *txn, const MDB_val *k, const MDB_val *v, void *arg)
@@ -781,6 +792,7 @@ static enum err read_state(struct store *s)
 		rc = queue_count(s, txn);
 	if (rc == ERR_OK)
 		rc = history_load(s, txn);
+	l->saved_dead = l->n_dead;
 	uint64_t size = 0, used = 0, end;
 	if (rc == ERR_OK)
 		rc = db_space(&l->db, false, &size, &used, &end);
@@ -984,8 +996,15 @@ static enum err load_will(struct store *s, MDB_txn *txn, const MDB_val *k, const
 	return rc;
 }
 
+static enum err load_dead(struct store *s, MDB_txn *txn, const MDB_val *k, const MDB_val *v, void *arg)
+{
+	(void)s, (void)txn;
+	const struct loading *g = arg;
+	return g->loader->hand_on && is_to_hand_on(v) ? g->loader->hand_on(g->arg, (store_session)get_be(k->mv_data, 4)) : ERR_OK;
+}
+
 /* Sessions that were over their quota when the process ended have ended with it. */
-static enum err end_over_quota(struct store *s)
+static enum err end_over_quota(struct store *s, bool hand_on)
 {
 	struct lmdb *l = lmdb_of(s);
 	store_session number = 0;
@@ -1000,7 +1019,7 @@ static enum err end_over_quota(struct store *s)
 		s->batch_error = ERR_OK;
 		enum err rc = begin_txn(s);
 		if (rc == ERR_OK)
-			rc = session_end(s, number);
+			rc = session_end(s, number, hand_on);
 		if (rc == ERR_OK)
 			rc = finish_txn(s);
 		else
@@ -1015,11 +1034,11 @@ static enum err lmdb_load(struct store *s, const struct store_loader *loader, vo
 {
 	static const struct { enum table t; row_fn f; } steps[] = {
 		{ T_SESSIONS, load_session }, { T_SUBSCRIPTIONS, load_subscription }, { T_REPLAYS, load_replay }, { T_RECEIVED, load_received },
-		{ T_RETAINED, load_retained }, { T_WILLS, load_will },
+		{ T_RETAINED, load_retained }, { T_WILLS, load_will }, { T_DEAD, load_dead },
 	};
 	struct loading g = { .loader = loader, .arg = arg, .now_ms = clock_wall_ms() };
 	MDB_txn *txn;
-	enum err rc = end_over_quota(s);
+	enum err rc = end_over_quota(s, loader->hand_on != NULL);
 	if (rc != ERR_OK)
 		return rc;
 	rc = db_err(mdb_txn_begin(lmdb_of(s)->db.env, NULL, MDB_RDONLY, &txn));

@@ -65,7 +65,7 @@ struct lmdb {
 	struct stored_topic *touched_topics, *all_topics, *sweep_at;
 	uint32_t next_topic;
 	store_session *dead;                /* ended sessions whose queues are still being deleted */
-	size_t n_dead, dead_room;
+	size_t n_dead, saved_dead, dead_room; /* saved: as of the last commit */
 	bool dead_finished;                 /* the last of dead, with the open transaction */
 	bool sync_now;                      /* this commit is synced whatever the durability */
 	bool tight, very_tight;             /* less than 10 %, 5 % of the file is free, or the disk is full */
@@ -118,6 +118,7 @@ static inline uint64_t get_be(const uint8_t *p, unsigned bytes)
 #define SESSION_OVER_QUOTA 2u
 #define SUBSCRIPTION_HEAD 5u   /* subscription identifier 4, options 1; the filter follows */
 #define REPLAY_HEAD 40u        /* read up to 8, sent up to 8, and of where it began: up to 8, newest 8, since ms 8; the filter follows */
+#define DEAD_HAND_ON 1u        /* value of an ended session whose queue is not deleted yet: it is to be handed on */
 #define WILL_KEY 8u            /* number */
 #define WILL_HEAD 8u           /* record; the client id follows */
 #define TOPIC_HEAD 16u         /* count 8, bytes 8; the name follows */
@@ -138,18 +139,24 @@ struct session_record {
 enum err session_decode(const MDB_val *k, const MDB_val *v, struct session_record *out) MUST_CHECK;
 
 #define QUEUE_KEY 12u   /* session 4, record 8 */
-#define QUEUE_VALUE 14u /* state 1, QoS 1, RETAIN 1, 0, packet identifier 2, subscription identifier 4, size 4 */
+#define QUEUE_VALUE 14u /* state 1, QoS 1, RETAIN 1, share mark 1, packet identifier 2, subscription identifier 4, size 4 */
 
 struct queue_entry {
 	uint64_t record;
 	uint32_t sub_id, size;  /* size: msg_size, 0 without message */
 	uint16_t packet_id;
-	uint8_t state, qos, retain;
+	uint8_t state, qos, retain, share;
 };
 
 static inline void queue_key(uint8_t key[static QUEUE_KEY], store_session session, uint64_t record)
 {
 	put_be(put_be(key, session, 4), record, 8);
+}
+
+/* Of an ended session's row. */
+static inline bool is_to_hand_on(const MDB_val *v)
+{
+	return v->mv_size == 1 && *(const uint8_t *)v->mv_data == DEAD_HAND_ON;
 }
 
 void queue_entry_encode(uint8_t value[static QUEUE_VALUE], const struct queue_entry *e);

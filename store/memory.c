@@ -16,6 +16,7 @@ struct entry {
 	uint32_t sub_id;
 	uint16_t packet_id;
 	uint8_t qos : 2, retain : 1, gone : 1;
+	uint8_t share;
 	uint8_t state;               /* enum store_delivery_state */
 };
 
@@ -45,6 +46,7 @@ struct session {
 	struct map_node node;
 	store_session number;
 	bool connected, over_quota;
+	bool ended;                  /* its queue alone is left, to be handed on */
 	uint64_t expiry_s, time_ms;
 	struct map subscriptions;
 	struct queue queue;
@@ -175,7 +177,8 @@ static void queue_free(struct queue *q)
 
 /* ---- sessions */
 
-static struct session *session_find(const struct store *s, store_session number)
+/* Also one whose queue alone is left. */
+static struct session *session_find_any(const struct store *s, store_session number)
 {
 	for (struct map_node *n = map_first(&mem(s)->sessions, map_hash_u64(number)); n; n = map_next(n)) {
 		struct session *session = MAP_OF(n, struct session, node);
@@ -183,6 +186,12 @@ static struct session *session_find(const struct store *s, store_session number)
 			return session;
 	}
 	return NULL;
+}
+
+static struct session *session_find(const struct store *s, store_session number)
+{
+	struct session *session = session_find_any(s, number);
+	return session && !session->ended ? session : NULL;
 }
 
 static void session_free(struct session *session)
@@ -301,10 +310,13 @@ static void will_drop(struct store *s, uint64_t number)
 	keyed_msg_free(k);
 }
 
-static enum err session_end(struct store *s, store_session number)
+static enum err session_end(struct store *s, store_session number, bool hand_on)
 {
-	struct session *session = session_find(s, number);
+	struct session *session = session_find_any(s, number);
 	if (!session)
+		return ERR_OK;
+	session->ended = hand_on;
+	if (hand_on)
 		return ERR_OK;
 	map_remove(&mem(s)->sessions, &session->node);
 	session_free(session);
@@ -520,7 +532,7 @@ static void publish_to(struct store *s, struct msg *m, const struct store_receiv
 			return;
 		}
 	}
-	struct entry e = { .record = s->last_record, .msg = msg_ref(m), .sub_id = r->sub_id, .qos = r->qos & 3u, .retain = r->retain & 1u,
+	struct entry e = { .record = s->last_record, .msg = msg_ref(m), .sub_id = r->sub_id, .share = r->share, .qos = r->qos & 3u, .retain = r->retain & 1u,
 		.state = STORE_QUEUED };
 	queue_append(q, &e);
 }
@@ -637,7 +649,7 @@ static enum err memory_apply(struct store *s, struct store_op *op)
 	case STORE_SESSION_STATE:
 		return session_state(s, op);
 	case STORE_SESSION_END:
-		return session_end(s, op->u.session.number);
+		return session_end(s, op->u.session.number, op->u.session.hand_on);
 	case STORE_SUBSCRIBE:
 		return subscribe(s, op);
 	case STORE_UNSUBSCRIBE:
@@ -688,7 +700,7 @@ static enum err memory_meta_put(struct store *s, const char *name, const void *v
 
 static enum err memory_page(struct store *s, struct store_op *op)
 {
-	struct session *session = session_find(s, op->u.page.session);
+	struct session *session = session_find_any(s, op->u.page.session);
 	op->u.page.entries = NULL;
 	op->u.page.n_entries = 0;
 	op->u.page.end = true;
@@ -715,7 +727,7 @@ static enum err memory_page(struct store *s, struct store_op *op)
 		bytes += e->msg ? msg_size(e->msg) : 0;
 		if (n == max || (n > 0 && bytes > op->u.page.max_bytes))
 			break;
-		out[n++] = (struct store_entry){ .record = e->record, .msg = e->msg ? msg_ref(e->msg) : NULL, .sub_id = e->sub_id,
+		out[n++] = (struct store_entry){ .record = e->record, .msg = e->msg ? msg_ref(e->msg) : NULL, .sub_id = e->sub_id, .share = e->share,
 			.packet_id = e->packet_id, .qos = e->qos, .retain = e->retain, .state = e->state };
 	}
 	if (n == 0) { /* gaps alone */

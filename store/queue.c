@@ -9,7 +9,7 @@ void queue_entry_encode(uint8_t value[static QUEUE_VALUE], const struct queue_en
 	value[0] = e->state;
 	value[1] = e->qos;
 	value[2] = e->retain;
-	value[3] = 0;
+	value[3] = e->share;
 	put_be(put_be(put_be(value + 4, e->packet_id, 2), e->sub_id, 4), e->size, 4);
 }
 
@@ -19,7 +19,7 @@ enum err queue_entry_decode(const MDB_val *key, const MDB_val *value, store_sess
 	if (key->mv_size != QUEUE_KEY || value->mv_size != QUEUE_VALUE || v[0] > STORE_PUBREL || v[1] > 2 || v[2] > 1)
 		return ERR_CORRUPT;
 	*session = (store_session)get_be(k, 4);
-	*e = (struct queue_entry){ .record = get_be(k + 4, 8), .state = v[0], .qos = v[1], .retain = v[2],
+	*e = (struct queue_entry){ .record = get_be(k + 4, 8), .state = v[0], .qos = v[1], .retain = v[2], .share = v[3],
 		.packet_id = (uint16_t)get_be(v + 4, 2), .sub_id = (uint32_t)get_be(v + 6, 4), .size = (uint32_t)get_be(v + 10, 4) };
 	return ERR_OK;
 }
@@ -344,7 +344,7 @@ static enum err put_entries(struct store *s, const struct store_op *op, uint32_t
 		if (!session)
 			continue;
 		struct queue_entry e = { .record = op->u.publish.record, .sub_id = r->sub_id, .size = (uint32_t)msg_size(m), .state = STORE_QUEUED,
-			.qos = r->qos > 2 ? 2 : r->qos, .retain = r->retain != 0 };
+			.qos = r->qos > 2 ? 2 : r->qos, .retain = r->retain != 0, .share = r->share };
 		rc = entry_put(s, session->number, &e);
 		if (rc != ERR_OK)
 			return rc;

@@ -76,7 +76,7 @@ static uint64_t last_record(const struct db *db, MDB_txn *txn)
 static enum err add_queue_entry(struct store *s, MDB_txn *txn, struct page *p, const struct queue_entry *q)
 {
 	struct store_entry e = { .record = q->record, .sub_id = q->sub_id, .packet_id = q->packet_id, .qos = q->qos, .retain = q->retain,
-		.state = q->state };
+		.state = q->state, .share = q->share };
 	if (p->n == p->max || (p->n > 0 && p->bytes + q->size > p->max_bytes)) { /* before its message is read in vain */
 		p->full = true;
 		return ERR_OK;
@@ -97,7 +97,7 @@ static bool session_known(const struct db *db, MDB_txn *txn, store_session sessi
 	uint8_t key[4];
 	put_be(key, session, 4);
 	MDB_val k = { sizeof key, key }, v;
-	return mdb_get(txn, db->t[T_SESSIONS], &k, &v) == MDB_SUCCESS;
+	return mdb_get(txn, db->t[T_SESSIONS], &k, &v) == MDB_SUCCESS || (mdb_get(txn, db->t[T_DEAD], &k, &v) == MDB_SUCCESS && is_to_hand_on(&v));
 }
 
 enum err read_page(struct store *s, struct store_op *op)

@@ -24,7 +24,8 @@ typedef uint32_t store_session;
  *
  * SESSION_NEW     ERR_EXISTS: the number is in use.
  * SESSION_STATE   ERR_NOT_FOUND.
- * SESSION_END     the session, its subscriptions, queue, QoS 2 packet identifiers. ERR_OK also if there is none.
+ * SESSION_END     the session, its subscriptions, queue, QoS 2 packet identifiers. ERR_OK also if there is none. hand_on: the queue stays, for
+ *                 PAGE alone, until SESSION_END comes again without it; a start tells of such queues (store_loader.hand_on).
  * SUBSCRIBE       adds or replaces by filter. ERR_NOT_FOUND: no such session.
  * UNSUBSCRIBE     ERR_OK also if there is no such filter. ERR_NOT_FOUND: no such session.
  * PUBLISH         all or nothing, in this order: ERR_EXISTS when (publisher, packet_id) is remembered already (it was stored
@@ -94,7 +95,8 @@ struct store_receiver {
 	uint32_t sub_id;
 	uint8_t qos;                 /* effective: 1 or 2 */
 	uint8_t retain;              /* RETAIN flag to send */
-	uint8_t pad[2];
+	uint8_t share;               /* share_mark of the group that chose this session; 0: it came otherwise */
+	uint8_t pad;
 };
 
 struct store_entry {                 /* of a page */
@@ -103,6 +105,7 @@ struct store_entry {                 /* of a page */
 	uint32_t sub_id;
 	uint16_t packet_id;          /* 0: none yet */
 	uint8_t qos, retain, state;  /* state: enum store_delivery_state */
+	uint8_t share;               /* as published */
 };
 
 /* The past of a new subscription, on its way to a persistent session: where it goes on after a restart. */
@@ -127,6 +130,7 @@ struct store_op {
 			uint64_t expiry_s;                     /* after disconnect; 0: never */
 			uint64_t time_ms;                      /* wall clock */
 			bool connected;
+			bool hand_on;                          /* SESSION_END: somebody reads the queue first */
 		} session;
 		struct {
 			store_session session;
@@ -265,6 +269,7 @@ struct store_loader {
 	enum err (*past)(void *arg, store_session number, const uint8_t *filter, size_t len, const struct store_past *p); /* a replay is not over */
 	enum err (*qos2_received)(void *arg, store_session number, uint16_t packet_id);
 	enum err (*retained)(void *arg, struct msg *m);
+	enum err (*hand_on)(void *arg, store_session number); /* an ended session's queue that was not handed on before the process ended */
 	enum err (*will)(void *arg, uint64_t number, const char *client_id, size_t client_id_len, struct msg *m);
 };
 enum err store_load(struct store *s, const struct store_loader *l, void *arg) MUST_CHECK;

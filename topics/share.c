@@ -22,6 +22,7 @@ struct share_group {
 	atomic_uint refs;
 	_Atomic(uint32_t) turn;
 	_Atomic(uint32_t) changes;          /* of the members */
+	uint8_t mark;                       /* immutable after share_new */
 	_Atomic(struct members *) members;
 	/* Writer lock: where a handle is among the members, plus 1; open addressing with backward shift. NULL while members are few. */
 	uint32_t *places;
@@ -38,7 +39,7 @@ static uint64_t who_at(const struct members *m, uint32_t i)
 	return atomic_load_explicit(&m->of[i].value.who, memory_order_relaxed);
 }
 
-struct share_group *share_new(struct tree *t)
+struct share_group *share_new(struct tree *t, uint8_t mark)
 {
 	struct share_group *g = calloc(1, sizeof *g);
 	struct members *m = calloc(1, members_size(2));
@@ -48,11 +49,14 @@ struct share_group *share_new(struct tree *t)
 		return NULL;
 	}
 	m->cap = 2;
+	g->mark = mark;
 	atomic_init(&g->refs, 1);
 	atomic_init(&g->members, m);
 	tree_bytes_add(t, sizeof *g + members_size(2));
 	return g;
 }
+
+uint8_t share_mark(const struct share_group *g) { return g->mark; }
 
 struct share_group *share_ref(struct share_group *g)
 {

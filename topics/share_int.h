@@ -23,7 +23,7 @@ static inline struct share_group *share_of_node(const struct node *n)
 
 /* ---- writers; the tree's lock held ---- */
 /* A group without members and one reference, the trie's. */
-struct share_group *share_new(struct tree *t) MUST_CHECK;
+struct share_group *share_new(struct tree *t, uint8_t mark) MUST_CHECK;
 void share_unmake(struct tree *t, struct share_group *g);             /* one that nobody has seen */
 void share_retire(struct tree *t, int thread, struct share_group *g); /* gives the trie's reference back, later */
 

@@ -132,12 +132,26 @@ static void set_trim(struct trie *t, int thread, struct sub_set *set)
 	set->presence = NULL;
 }
 
+/* FNV-1a: the same in every process. */
+static uint32_t text_hash(uint32_t h, const uint8_t *p, size_t len)
+{
+	for (size_t i = 0; i < len; i++)
+		h = (h ^ p[i]) * UINT32_C(16777619);
+	return h;
+}
+
+static uint8_t mark_of(const struct topic_share *s)
+{
+	uint32_t h = text_hash(UINT32_C(2166136261), s->group, s->group_len);
+	return (uint8_t)(1 + text_hash(text_hash(h, (const uint8_t *)"/", 1), s->filter, s->filter_len) % 255);
+}
+
 /* Makes the group with its first member and hangs it on filter's node. */
 static enum err group_hang(const struct request *r, struct node *filter, node_ref filter_ref, node_ref *ref)
 {
 	struct tree *tree = r->tree;
 	const struct level name = { r->topic.group, r->topic.group_len };
-	struct share_group *g = share_new(tree);
+	struct share_group *g = share_new(tree, mark_of(&r->topic));
 	struct node *n = g ? tree_node_new(tree, filter_ref, name, false, ref) : NULL;
 	if (!n)
 		goto no_node;

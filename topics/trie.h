@@ -105,6 +105,8 @@ void sub_set_presence(struct sub_set *set, enum share_state state);
 /* Picks the next member, round robin among the READY, else the BUSY, else persistent sessions that are AWAY. exclude (or 0) is not picked.
  * False when there is none. The caller is online in the epoch. */
 bool share_pick(struct share_group *g, sub_handle exclude, struct target *out);
+/* A byte by which a group is known again over restarts, among the few that match one topic: 1 to 255, from its name and filter. */
+uint8_t share_mark(const struct share_group *g);
 struct share_group *share_ref(struct share_group *g);
 void share_unref(struct share_group *g);
 

@@ -115,6 +115,28 @@ def test_qos2_is_exactly_once(start_broker, name, where, verb):
     assert receiver.delivered == [b"one", b"two"]
 
 
+@pytest.mark.parametrize("where", WHERE)
+@pytest.mark.parametrize("batch", [1, 2])
+def test_a_member_that_ends_leaves_nothing_behind(start_broker, name, where, batch):
+    """Killed when its session ends, and when its queue has been handed on."""
+    broker = start_broker(STORE)
+    a = broker.client(name + "a", clean=False)
+    a.subscribe((f"$share/{name}/{name}", 1))
+    a.disconnect()
+    broker.client(name + "p").publish_many([(name, str(i), 1) for i in range(20)])
+    b = broker.client(name + "b", clean=False)
+    b.subscribe((f"$share/{name}/{name}", 1))
+    arm(broker, where, f"session-end,{batch}")
+    b.drop()
+    broker.raw().send(p.connect(name + "a", clean=True))
+    killed(broker)
+    broker.client(name + "a", clean=True)
+    b, got = broker.client(name + "b", clean=False), []
+    while set(got) != {b"%d" % i for i in range(20)}:
+        got.append(b.recv_publish().payload)
+    assert [m for i, m in enumerate(got) if m not in got[:i]] == [b"%d" % i for i in range(20)]
+
+
 # ---- no answer before its commit: each of these acts, and what it may get before is taken by itself
 
 def connect_new(c, name):

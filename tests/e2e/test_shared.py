@@ -223,3 +223,53 @@ def test_publish_to_a_share_topic_reaches_no_group(connect, name):
     except Closed:
         pass
     assert not [m for m in c.inbox if m.type == p.PUBLISH]
+
+
+# ---- what a persistent member leaves
+
+DISK = {"store": "lmdb", "store_dir": "store", "store_max_size": "64M", "max_queued_messages": 0}
+
+
+def leave_behind(broker, name, n):
+    """A member that is away, with n QoS 1 messages and one of QoS 2 that came by its group, and one QoS 1 that did not; then another joins."""
+    a = broker.client(name + "a", clean=False)
+    a.subscribe((f"$share/{name}/{name}/#", 2), (name + "/plain", 1))
+    a.disconnect()
+    pub = broker.client(name + "p")
+    pub.publish(name + "/plain", b"by both", 1)
+    pub.publish(name + "/x", b"twice", 2)
+    pub.publish_many([(name + "/x", str(i), 1) for i in range(n)])
+    b = broker.client(name + "b", clean=False)
+    b.subscribe((f"$share/{name}/{name}/#", 1))
+    return b, [b"%d" % i for i in range(n)]
+
+
+@pytest.mark.sealmqd_only("mosquitto drops them")
+def test_queue_of_a_member_that_ends_goes_to_another(start_broker, name):
+    """More than one page of them. QoS 2 never, and what also came by a plain subscription is its own."""
+    broker = start_broker(DISK)
+    b, messages = leave_behind(broker, name, 1200)
+    broker.client(name + "a", clean=True)
+    assert b.recv_payloads(len(messages)) == messages
+    broker.wait_log("1200 messages of its shared subscriptions went to other members; for 0")
+    b.ping()
+    assert not [m for m in b.inbox if m.type == p.PUBLISH]
+
+
+@pytest.mark.sealmqd_only("mosquitto drops them")
+def test_queue_of_a_member_that_ends_over_a_crash(start_broker, name):
+    """Whatever was handed on when the broker was killed: all of it arrives."""
+    broker = start_broker(DISK)
+    b, messages = leave_behind(broker, name, 300)
+    b.drop()
+    c = broker.client(name + "a", clean=True)
+    assert not c.connack.session_present
+    broker.process.kill()
+    broker.process.wait()
+    broker.start()
+    b = broker.client(name + "b", clean=False)
+    got = []
+    while set(got) != set(messages):
+        got.append(b.recv_publish().payload)
+    assert [m for i, m in enumerate(got) if m not in got[:i]] == messages, "in order, apart from repetitions"
+    assert not broker.client(name + "a", clean=False).connack.session_present

@@ -455,6 +455,43 @@ START_TEST(a_qos_2_packet_identifier_is_stored_once_until_done)
 }
 END_TEST
 
+/* Readable, and nothing else, until it is given up. */
+START_TEST(a_queue_that_is_handed_on_outlives_its_session)
+{
+	struct store_options o = behaviour_options();
+	struct rig r;
+	rig_start(&r, &o);
+	store_session a = new_session(&r);
+	struct msg *m = make_msg("t", "m", 1);
+	struct store_receiver to = { .session = a, .qos = 1, .share = 77 };
+	for (int i = 0; i < 3; i++) {
+		struct store_op p = op_publish(m, &to, 1);
+		ck_assert_int_eq(rig_do(&r, &p), ERR_OK);
+	}
+	struct store_op end = op_session(STORE_SESSION_END, a);
+	end.u.session.hand_on = true;
+	ck_assert_int_eq(rig_do(&r, &end), ERR_OK);
+	struct store_op p = op_publish(m, &to, 1);
+	ck_assert_int_eq(rig_do(&r, &p), ERR_OK); /* for nobody */
+	struct store_op page = do_page(&r, a, 0, 10, 1000);
+	ck_assert_uint_eq(page.u.page.n_entries, 3);
+	ck_assert_uint_eq(page.u.page.entries[2].share, 77);
+	page_free(&page);
+	ck_assert_int_eq(do_session(&r, STORE_SESSION_STATE, a), ERR_NOT_FOUND);
+	ck_assert_int_eq(do_session(&r, STORE_SESSION_NEW, a), ERR_EXISTS);
+	ck_assert_int_eq(do_session(&r, STORE_SESSION_END, a), ERR_OK);
+	enum err rc;
+	do {
+		page = op_page(a, 0, 10, 1000);
+		rc = rig_do(&r, &page);
+		page_free(&page);
+	} while (rc == ERR_OK); /* it goes piece by piece */
+	ck_assert_int_eq(rc, ERR_NOT_FOUND);
+	msg_unref(m);
+	rig_end(&r);
+}
+END_TEST
+
 START_TEST(retained_messages_and_wills_are_replaced_and_removed)
 {
 	struct store_options o = behaviour_options();
@@ -762,6 +799,7 @@ static void behaviour_add(Suite *suite)
 	tcase_add_test(t, acknowledgements_may_come_in_any_order);
 	tcase_add_test(t, a_message_reaches_each_receiver_once_with_its_own_flags);
 	tcase_add_test(t, a_qos_2_packet_identifier_is_stored_once_until_done);
+	tcase_add_test(t, a_queue_that_is_handed_on_outlives_its_session);
 	tcase_add_test(t, retained_messages_and_wills_are_replaced_and_removed);
 	tcase_add_test(t, pages_follow_each_other_without_gap_or_repetition);
 	tcase_add_test(t, a_page_stops_at_its_bytes_but_holds_one_entry_at_least);
