@@ -67,8 +67,8 @@ struct session {
     uint16_t last_packet_id;
     uint16_t client_id_len;     /* bytes */
     bool persistent;
-    bool overflow_logged;
-    bool member;                /* has, or had, a shared subscription */
+    bool overflow_logged : 1;
+    bool member : 1;            /* has, or had, a shared subscription */
     bool judge;                 /* some subscription covers topics that it may not read: every message is looked at */
     uint8_t deferred_topics;    /* a bit for the topic of each deferred message above QoS 0; other topics may share it */
     uint32_t judged;            /* the policy generation under which subscriptions were judged */
