@@ -137,7 +137,7 @@ unit: $(TEST_PROGS)
 corpus: $(REPLAYS)
 	$(Q)rc=0; for f in $(FUZZ); do scripts/run-replay.sh $(MODE) $$f || rc=1; done; exit $$rc
 # A second implementation of the formats.
-interop:
+interop: $(SHARED) $(STATIC) $(PROG)
 	$(Q)scripts/run-pytest.sh $(MODE) tests/interop
 script-tests:
 	$(Q)scripts/run-pytest.sh $(MODE) tests/scripts

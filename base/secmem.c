@@ -3,7 +3,8 @@
  * holds blocks of one size class, taken from a bitmap; a larger block has a run of pages to itself. The header is found by rounding
  * an address down to its page. One lock: keys come and go with grants and rotations, not with messages.
  *
- * Forks do not get the pages (touching one in a child is a crash, which is better than encrypting with a key of zeros). */
+ * Forks do not get the pages (touching one in a child is a crash, which is better than encrypting with a key of zeros); a child may
+ * allocate its own. */
 #include "base/secmem.h"
 
 #include <pthread.h>
@@ -123,10 +124,36 @@ static void *take_block(struct page *p)
 	return block_at(p, i); /* zero: as mapped, or as wiped when it was freed */
 }
 
+/* ---- forks: the child has none of the pages, and begins with none */
+
+static pthread_once_t fork_once = PTHREAD_ONCE_INIT;
+
+static void before_fork(void)
+{
+	pthread_mutex_lock(&lock);
+}
+
+static void after_fork_in_parent(void)
+{
+	pthread_mutex_unlock(&lock);
+}
+
+static void after_fork_in_child(void)
+{
+	memset(partial, 0, sizeof partial);
+	pthread_mutex_unlock(&lock);
+}
+
+static void watch_forks(void)
+{
+	(void)pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child); /* fails for lack of memory alone */
+}
+
 static void *alloc_small(size_t size)
 {
 	unsigned class = size <= BLOCK_MIN ? 0 : (63u - (unsigned)__builtin_clzll(size - 1)) - 4u;
 	void *block = NULL;
+	pthread_once(&fork_once, watch_forks);
 	pthread_mutex_lock(&lock);
 	struct page *p = partial[class];
 	if (!p) {

@@ -185,7 +185,7 @@ static bool set_count(const struct place *p, const char *value, int64_t *out)
 static bool set_span(const struct place *p, const char *value, int64_t per_second, int64_t *out)
 {
 	static const int64_t factors[] = { 1, 60, 3600, 86400, 604800 };
-	int64_t seconds;
+	int64_t seconds = 0;
 	if (!set_units(p, value, "smhdw", factors, "a span such as 90s, 15m, 12h, 7d", &seconds))
 		return false;
 	*out = seconds * per_second;

@@ -14,6 +14,8 @@ static const struct command {
 } commands[] = {
 	{ "pub", cmd_pub, "publish" },
 	{ "sub", cmd_sub, "subscribe and print" },
+	{ "topic", cmd_topic, "create and manage key spaces: members, keys, history" },
+	{ "key", cmd_key, "open an envelope" },
 	{ "version", cmd_version, "print the version" },
 };
 enum { COMMANDS = sizeof commands / sizeof commands[0] };

@@ -242,6 +242,29 @@ def open_sealed(part, topic_key_, topic):
     return aead_open(key, bytes(4) + part["seq"].to_bytes(8, "big"), part["ciphertext"], aad)
 
 
+# ---- section 4.5: signatures of other bytes
+
+def sign_bytes(key, purpose, data):
+    tbs = b"sealmq v1 sign\0" + purpose.encode() + b"\0" + data
+    if isinstance(key, rsa.RSAPrivateKey):
+        return key.sign(tbs, PSS, hashes.SHA256())
+    r, s = decode_dss_signature(key.sign(tbs, ec.ECDSA(hashes.SHA256())))
+    return r.to_bytes(32, "big") + s.to_bytes(32, "big")
+
+
+def verify_bytes(public_key, purpose, data, signature):
+    tbs = b"sealmq v1 sign\0" + purpose.encode() + b"\0" + data
+    try:
+        if isinstance(public_key, rsa.RSAPublicKey):
+            public_key.verify(signature, tbs, PSS, hashes.SHA256())
+        else:
+            need(len(signature) == 64, "length")
+            r, s = (int.from_bytes(signature[i:i + 32], "big") for i in (0, 32))
+            public_key.verify(encode_dss_signature(r, s), tbs, ec.ECDSA(hashes.SHA256()))
+    except InvalidSignature:
+        raise Refused("signature") from None
+
+
 # ---- section 3: envelopes
 
 def oid(text):

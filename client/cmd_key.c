@@ -1,0 +1,207 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* sealmq key open: what an envelope holds, from a file (mosquitto_sub -N -t '$KEYS/…' wrote it) or from the broker. */
+#include "client/cli_link.h"
+#include "client/cmd.h"
+
+#include "base/secmem.h"
+#include "base/textbytes.h"
+#include "base/textfile.h"
+#include "crypto/envelope.h"
+#include "crypto/keyset.h"
+#include "crypto/trust.h"
+
+#include <mosquitto.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+struct opener {
+	const struct options *o;
+	const char *source;       /* for messages */
+	struct link *link;
+	struct keypair *key;
+	struct trust *trust;
+	int status;               /* -1: nothing has come yet */
+};
+
+/* ---- the member */
+
+static bool load(struct opener *op)
+{
+	const struct options *o = op->o;
+	char why[256];
+	size_t cert_len = 0, key_len = 0;
+	char *cert = textfile_read(o->certfile, &cert_len, stderr), *key = cert ? textfile_read(o->keyfile, &key_len, stderr) : NULL;
+	bool good = key && keypair_new(&op->key, cert, cert_len, key, key_len) == ERR_OK;
+	if (key && !good)
+		complain(o, "%s, %s: expected a PEM certificate and its unencrypted key", o->certfile, o->keyfile);
+	if (key)
+		secmem_wipe(key, key_len);
+	free(cert);
+	free(key);
+	op->trust = good ? trust_new(o->cafile, o->crlfile, why, sizeof why) : NULL;
+	if (good && !op->trust)
+		complain(o, "%s", why);
+	return op->trust != NULL;
+}
+
+/* ---- opening and printing */
+
+static void print_entry(const struct keyset_entry *e, bool show)
+{
+	static const char *const modes[] = { "", "broker", "owner" }, *const signs[] = { "off", "optional", "required" };
+	char kid[2 * KEYTREE_KID_LEN + 1], key[2 * KEYTREE_KEY_LEN + 1], until[32] = "for good";
+	struct tm tm;
+	time_t end = (time_t)e->not_after_s;
+	*hex_put(kid, e->kid, sizeof e->kid) = '\0';
+	*hex_put(key, e->key, sizeof e->key) = '\0';
+	if (end && gmtime_r(&end, &tm))
+		(void)!strftime(until, sizeof until, "until %Y-%m-%dT%H:%M:%SZ", &tm);
+	printf("epoch %u  key id %s  filter %.*s  space '%.*s'  mode %s  signatures %s  %s\n", e->epoch, kid, (int)e->filter_len, e->filter,
+	       (int)e->space_len, e->space, modes[e->mode], signs[e->sign], until);
+	if (show)
+		printf("  key %s\n", key);
+	secmem_wipe(key, sizeof key);
+}
+
+static int refuse(const struct opener *op, const char *why)
+{
+	complain(op->o, "%s: refused: %s", op->source, why);
+	return EXIT_REFUSED;
+}
+
+static int print_content(const struct opener *op, const uint8_t *content, size_t len)
+{
+	struct keyset *set;
+	const char *why = "out of memory";
+	if (op->o->json && op->o->show_keys) {
+		fwrite(content, 1, len, stdout);
+		putchar('\n');
+		return EXIT_DONE;
+	}
+	if (keyset_parse(&set, content, len, &why) != ERR_OK)
+		return refuse(op, why);
+	for (size_t i = 0; i < set->n; i++)
+		print_entry(&set->entries[i], op->o->show_keys);
+	secmem_free(set);
+	return EXIT_DONE;
+}
+
+/* Issuer first, then the content. */
+static int open_signed(struct opener *op, const struct envelope *e, const struct cert *issuer, struct pubkey *key)
+{
+	const char *why = "out of memory";
+	char name[256];
+	struct der cn;
+	size_t len;
+	enum tls_cause cause = trust_check(op->trust, issuer);
+	if (cause != TLS_CAUSE_NONE)
+		return refuse(op, tls_cause_text(cause));
+	if (envelope_verify(e, issuer, key, &why) != ERR_OK || cert_common_name(issuer, &cn, &why) != ERR_OK)
+		return refuse(op, why);
+	uint8_t *content = secmem_alloc(der_len(e->sealed) + 1);
+	if (!content || envelope_open(e, op->key, content, &len, &why) != ERR_OK) {
+		secmem_free(content);
+		return refuse(op, why);
+	}
+	cert_escape(name, sizeof name, cn);
+	if (!op->o->json)
+		printf("issuer '%s'\n", name);
+	int status = print_content(op, content, len);
+	secmem_free(content);
+	return status;
+}
+
+static int open_envelope(struct opener *op, const void *der, size_t len)
+{
+	struct envelope e;
+	struct cert issuer;
+	struct pubkey *key;
+	const char *why;
+	if (envelope_parse(&e, der, len, &why) != ERR_OK)
+		return refuse(op, why);
+	if (der_empty(e.certificate))
+		return refuse(op, "the issuer's certificate is not sent along");
+	if (cert_parse(&issuer, e.certificate.p, der_len(e.certificate)) != ERR_OK || pubkey_new(&key, &issuer) != ERR_OK)
+		return refuse(op, "the issuer's certificate cannot be read");
+	int status = open_signed(op, &e, &issuer, key);
+	pubkey_free(key);
+	return status;
+}
+
+/* ---- from the broker */
+
+static void on_connected(void *ctx, bool session_present)
+{
+	struct opener *op = ctx;
+	(void)session_present;
+	(void)link_subscribe(op->link, op->source, 1);
+}
+
+static void on_subscribed(void *ctx, int mid, int n, const int *granted)
+{
+	struct opener *op = ctx;
+	(void)mid;
+	if (n > 0 && granted[0] <= 2)
+		return;
+	complain(op->o, "%s: not given to this client: it is no member, the topic has no keys, or the client's key is not RSA", op->source);
+	op->status = EXIT_FAILED;
+	link_end(op->link);
+}
+
+static void on_message(void *ctx, const struct mosquitto_message *m)
+{
+	struct opener *op = ctx;
+	if (op->status < 0)
+		op->status = open_envelope(op, m->payload, (size_t)m->payloadlen);
+	link_end(op->link);
+}
+
+static int fetch(struct opener *op)
+{
+	static const struct link_handlers handlers = { .connected = on_connected, .message = on_message, .subscribed = on_subscribed };
+	op->link = link_new(op->o, &handlers, op, false);
+	enum link_event event = op->link ? LINK_GO_ON : LINK_FAILED;
+	while (event == LINK_GO_ON || event == LINK_READABLE)
+		event = link_wait(op->link, -1, -1);
+	link_free(op->link);
+	if (event == LINK_TIMEOUT)
+		complain(op->o, "%s: time out: no envelope has come", op->source);
+	return event == LINK_TIMEOUT ? EXIT_TIMEOUT : op->status < 0 ? EXIT_FAILED : op->status;
+}
+
+int cmd_key(int argc, char **argv)
+{
+	struct options o;
+	struct opener op = { .o = &o, .status = -1 };
+	bool help;
+	if (!options_read(&o, FOR_KEY, argc, argv, &help)) {
+		if (help)
+			puts("usage: sealmq key open {FILE | '$KEYS/TOPIC'} [OPTION]...\n"
+			     "Opens an envelope and says what it grants; --show-keys prints the secret keys, --show-keys --json the JWK Set.\n"), options_print(FOR_KEY);
+		return help ? EXIT_DONE : EXIT_USAGE;
+	}
+	if (o.words.n != 2 || strcmp(o.words.items[0], "open") != 0) {
+		fputs("sealmq key: expected: sealmq key open {FILE | '$KEYS/TOPIC'}\n", stderr);
+		return EXIT_USAGE;
+	}
+	if (!options_can_seal(&o)) {
+		fputs("sealmq key: expected --cafile, --cert and --key\n", stderr);
+		return EXIT_USAGE;
+	}
+	if (tls_init() != ERR_OK)
+		return EXIT_FAILED;
+	op.source = o.words.items[1];
+	size_t len = 0;
+	bool from_broker = strncmp(op.source, "$KEYS/", 6) == 0;
+	char *file = from_broker ? NULL : textfile_read(op.source, &len, stderr);
+	int status = EXIT_FAILED;
+	if ((file || from_broker) && load(&op))
+		status = file ? open_envelope(&op, file, len) : fetch(&op);
+	free(file);
+	keypair_free(op.key);
+	trust_free(op.trust);
+	return status;
+}

@@ -1,0 +1,301 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* sealmq topic: one command of docs/control.md to the broker, and its answer. */
+#include "client/cli_link.h"
+#include "client/cmd.h"
+
+#include "base/textfile.h"
+
+#include <cjson/cJSON.h>
+#include <mosquitto.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define CONTROL "$CONTROL/topics/v1"
+#define ANSWER_WAIT_S 30 /* without -W */
+
+struct action {
+	const char *name, *command;
+	bool needs_topic, needs_members, needs_cn;
+	const char *usage;
+};
+static const struct action actions[] = {
+	{ "create", "createTopic", true, false, false, "create TOPIC [--mode M] [--signatures P] [--member CN]... [--history N] …" },
+	{ "delete", "deleteTopic", true, false, false, "delete TOPIC                 its keys are destroyed" },
+	{ "add", "addMembers", true, true, false, "add TOPIC --member CN [--member-cert FILE]..." },
+	{ "remove", "removeMember", true, false, true, "remove TOPIC CN" },
+	{ "rotate", "rotateKey", true, false, false, "rotate TOPIC                 a new key from now on" },
+	{ "history", "setHistory", true, false, false, "history TOPIC [--history N] [--history-age SPAN] [--history-bytes SIZE]" },
+	{ "list", "listTopics", false, false, false, "list" },
+	{ "show", "getTopic", true, false, false, "show TOPIC" },
+};
+enum { ACTIONS = sizeof actions / sizeof actions[0] };
+
+struct control {
+	const struct options *o;
+	const struct action *action;
+	struct link *link;
+	char *request;
+	int subscribe_mid;
+	int status;            /* -1: no answer yet */
+};
+
+/* ---- the command */
+
+/* "CN:read" in its two parts; the access is one of three words, so a CN may hold a colon. */
+static const char *split_access(const char *text, size_t *name_len)
+{
+	const char *colon = strrchr(text, ':');
+	bool is = colon && (strcmp(colon + 1, "read") == 0 || strcmp(colon + 1, "write") == 0 || strcmp(colon + 1, "readwrite") == 0);
+	*name_len = is ? (size_t)(colon - text) : strlen(text);
+	return is ? colon + 1 : NULL;
+}
+
+static bool add_text(cJSON *object, const char *name, const char *text, size_t len)
+{
+	char *copy = strndup(text, len);
+	bool good = copy && cJSON_AddStringToObject(object, name, copy);
+	free(copy);
+	return good;
+}
+
+/* A member by its CN, or by the certificate in a file. */
+static bool add_member(cJSON *list, const char *text, bool by_file)
+{
+	size_t len, file_len = 0;
+	const char *access = split_access(text, &len);
+	char *path = strndup(text, len), *pem = by_file && path ? textfile_read(path, &file_len, stderr) : NULL;
+	cJSON *m = path && (pem || !by_file) ? cJSON_CreateObject() : NULL;
+	bool good = m && (by_file ? add_text(m, "certificate", pem, file_len) : add_text(m, "cn", text, len)) &&
+	            (!access || cJSON_AddStringToObject(m, "access", access));
+	free(path);
+	free(pem);
+	if (good)
+		cJSON_AddItemToArray(list, m);
+	else
+		cJSON_Delete(m);
+	return good;
+}
+
+static bool add_members(cJSON *command, const struct options *o)
+{
+	cJSON *list = cJSON_AddArrayToObject(command, "members");
+	for (size_t i = 0; i < o->members.n; i++)
+		if (!add_member(list, o->members.items[i], false))
+			return false;
+	for (size_t i = 0; i < o->member_certs.n; i++)
+		if (!add_member(list, o->member_certs.items[i], true))
+			return false;
+	return list != NULL;
+}
+
+static void add_number(cJSON *object, const char *name, int64_t value)
+{
+	if (value >= 0)
+		cJSON_AddNumberToObject(object, name, (double)value);
+}
+
+static void add_history(cJSON *command, const struct options *o, bool always)
+{
+	if (!always && o->history_count < 0 && o->history_age_s < 0 && o->history_bytes < 0)
+		return;
+	cJSON *h = cJSON_AddObjectToObject(command, "history");
+	add_number(h, "count", o->history_count);
+	add_number(h, "age", o->history_age_s);
+	add_number(h, "bytes", o->history_bytes);
+}
+
+static void add_settings(cJSON *command, const struct options *o)
+{
+	if (o->mode)
+		cJSON_AddStringToObject(command, "mode", o->mode);
+	if (o->sign_policy)
+		cJSON_AddStringToObject(command, "sign", o->sign_policy);
+	if (o->new_members)
+		cJSON_AddStringToObject(command, "newMembers", o->new_members);
+	add_history(command, o, false);
+	add_number(command, "rotateAge", o->rotate_age_s);
+	add_number(command, "rotateCount", o->rotate_count);
+}
+
+/* The request as JSON; NULL: printed. */
+static char *request_of(const struct action *a, const struct options *o)
+{
+	cJSON *root = cJSON_CreateObject(), *list = cJSON_AddArrayToObject(root, "commands"), *command = cJSON_CreateObject();
+	bool good = list && command && cJSON_AddStringToObject(command, "command", a->command);
+	if (good)
+		cJSON_AddItemToArray(list, command);
+	if (good && a->needs_topic)
+		good = cJSON_AddStringToObject(command, "topic", o->words.items[1]) != NULL;
+	if (good && a->needs_cn)
+		good = cJSON_AddStringToObject(command, "cn", o->words.items[2]) != NULL;
+	if (good && (a->needs_members || o->members.n || o->member_certs.n))
+		good = add_members(command, o);
+	if (good && strcmp(a->name, "create") == 0)
+		add_settings(command, o);
+	if (good && strcmp(a->name, "history") == 0)
+		add_history(command, o, true);
+	char *text = good ? cJSON_PrintUnformatted(root) : NULL;
+	cJSON_Delete(root);
+	return text;
+}
+
+/* ---- the answer */
+
+static const char *text_of(const cJSON *o, const char *name)
+{
+	const char *s = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(o, name));
+	return s ? s : "-";
+}
+
+static double number_of(const cJSON *o, const char *name)
+{
+	const cJSON *n = cJSON_GetObjectItemCaseSensitive(o, name);
+	return cJSON_IsNumber(n) ? n->valuedouble : 0;
+}
+
+static void print_list(const cJSON *data)
+{
+	const cJSON *t;
+	printf("%-32s %-7s %-9s %6s %8s  %s\n", "TOPIC", "MODE", "SIGN", "EPOCH", "MEMBERS", "OWNER");
+	cJSON_ArrayForEach(t, cJSON_GetObjectItemCaseSensitive(data, "topics"))
+		printf("%-32s %-7s %-9s %6.0f %8.0f  %s\n", text_of(t, "topic"), text_of(t, "mode"), text_of(t, "sign"), number_of(t, "epoch"),
+		       number_of(t, "members"), text_of(t, "owner"));
+}
+
+static void print_topic(const cJSON *data)
+{
+	const cJSON *m, *history = cJSON_GetObjectItemCaseSensitive(data, "history");
+	printf("topic        %s\nmode         %s\nsignatures   %s\nowner        %s\nnew members  %s\nepoch        %.0f, key id %s\n", text_of(data, "topic"),
+	       text_of(data, "mode"), text_of(data, "sign"), text_of(data, "owner"), text_of(data, "newMembers"), number_of(data, "epoch"), text_of(data, "kid"));
+	if (history)
+		printf("history      count %.0f, age %.0f s, bytes %.0f (0: no limit of that kind)\n", number_of(history, "count"), number_of(history, "age"),
+		       number_of(history, "bytes"));
+	if (number_of(data, "rotateAge") > 0 || number_of(data, "rotateCount") > 0)
+		printf("rotation     after %.0f s, %.0f messages (0: never)\n", number_of(data, "rotateAge"), number_of(data, "rotateCount"));
+	cJSON_ArrayForEach(m, cJSON_GetObjectItemCaseSensitive(data, "members"))
+		printf("member       %s  %s  since epoch %.0f  certificate %.16s%s\n", text_of(m, "cn"), text_of(m, "access"), number_of(m, "since"),
+		       text_of(m, "certificate"), cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(m, "pinned")) ? " alone" : "");
+	cJSON_ArrayForEach(m, cJSON_GetObjectItemCaseSensitive(data, "pending"))
+		printf("pending      %s  has no key of this epoch yet\n", text_of(m, "cn"));
+}
+
+static bool print_data(const struct control *c, const cJSON *data)
+{
+	const char *name = c->action->name;
+	if (c->o->json) {
+		char *text = data ? cJSON_Print(data) : NULL;
+		puts(text ? text : "{}");
+		cJSON_free(text);
+	} else if (strcmp(name, "list") == 0) {
+		print_list(data);
+	} else if (strcmp(name, "show") == 0 || strcmp(name, "create") == 0) {
+		print_topic(data);
+	} else if (cJSON_IsNumber(cJSON_GetObjectItemCaseSensitive(data, "epoch"))) {
+		printf("%s: done, epoch %.0f\n", c->o->words.items[1], number_of(data, "epoch"));
+	} else {
+		printf("%s: done\n", c->o->words.items[1]);
+	}
+	return fflush(stdout) == 0;
+}
+
+static void on_message(void *ctx, const struct mosquitto_message *m)
+{
+	struct control *c = ctx;
+	cJSON *root = cJSON_ParseWithLength(m->payload, (size_t)m->payloadlen);
+	const cJSON *answer = cJSON_GetArrayItem(cJSON_GetObjectItemCaseSensitive(root, "responses"), 0);
+	const char *error = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(answer, "error"));
+	if (error)
+		complain(c->o, "%s", error);
+	else if (!answer)
+		complain(c->o, "%s: the answer is not what was expected", m->topic);
+	c->status = error || !answer ? EXIT_FAILED : print_data(c, cJSON_GetObjectItemCaseSensitive(answer, "data")) ? EXIT_DONE : EXIT_FAILED;
+	cJSON_Delete(root);
+	link_end(c->link);
+}
+
+static void on_connected(void *ctx, bool session_present)
+{
+	struct control *c = ctx;
+	(void)session_present;
+	c->subscribe_mid = link_subscribe(c->link, CONTROL "/response", 1);
+}
+
+static void on_subscribed(void *ctx, int mid, int n, const int *granted)
+{
+	struct control *c = ctx;
+	if (mid != c->subscribe_mid)
+		return;
+	if (n < 1 || granted[0] > 2) {
+		complain(c->o, "the broker does not take commands from this client, or has no key spaces");
+		c->status = EXIT_FAILED;
+		link_end(c->link);
+		return;
+	}
+	(void)link_publish(c->link, CONTROL, c->request, strlen(c->request), 1, false);
+}
+
+/* ---- running */
+
+static int run(struct control *c)
+{
+	for (;;) {
+		switch (link_wait(c->link, -1, -1)) {
+		case LINK_FAILED: return EXIT_FAILED;
+		case LINK_TIMEOUT: complain(c->o, "time out: no answer; the command may or may not have been done"); return EXIT_TIMEOUT;
+		case LINK_ENDED: return c->status < 0 ? EXIT_FAILED : c->status;
+		case LINK_READABLE:
+		case LINK_GO_ON: break;
+		}
+	}
+}
+
+static void usage(void)
+{
+	for (int i = 0; i < ACTIONS; i++)
+		printf("%s sealmq topic %s\n", i ? "      " : "usage:", actions[i].usage);
+	puts("Manages key spaces: a topic with all below it, its members and keys.\n");
+	options_print(FOR_TOPIC);
+}
+
+/* The action, with what it needs behind it; NULL: printed. */
+static const struct action *find_action(const struct options *o)
+{
+	const struct action *a = NULL;
+	for (int i = 0; o->words.n > 0 && i < ACTIONS; i++)
+		if (strcmp(actions[i].name, o->words.items[0]) == 0)
+			a = &actions[i];
+	size_t expected = a ? 1u + a->needs_topic + a->needs_cn : 0;
+	if (!a)
+		fputs("sealmq topic: expected create, delete, add, remove, rotate, history, list or show\n", stderr);
+	else if (o->words.n != expected || (a->needs_members && o->members.n + o->member_certs.n == 0))
+		fprintf(stderr, "sealmq topic: expected: sealmq topic %s\n", a->usage);
+	else
+		return a;
+	return NULL;
+}
+
+int cmd_topic(int argc, char **argv)
+{
+	static const struct link_handlers handlers = { .connected = on_connected, .message = on_message, .subscribed = on_subscribed };
+	struct options o;
+	struct control c = { .o = &o, .status = -1 };
+	bool help;
+	if (!options_read(&o, FOR_TOPIC, argc, argv, &help)) {
+		if (help)
+			usage();
+		return help ? EXIT_DONE : EXIT_USAGE;
+	}
+	c.action = find_action(&o);
+	c.request = c.action ? request_of(c.action, &o) : NULL;
+	if (!c.request)
+		return EXIT_USAGE;
+	if (o.timeout_s == 0)
+		o.timeout_s = ANSWER_WAIT_S;
+	c.link = link_new(&o, &handlers, &c, false);
+	int status = c.link ? run(&c) : EXIT_FAILED;
+	link_free(c.link);
+	cJSON_free(c.request);
+	return status;
+}
