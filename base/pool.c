@@ -1,10 +1,16 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* One last-in-first-out list per size class and thread, threaded through the free blocks themselves. Four classes to a
- * doubling (64, 80, 96, 112, 128, 160, ...), so that rounding up wastes at most a fifth: messages wait in queues, too. */
+ * doubling (64, 80, 96, 112, 128, 160, ...), so that rounding up wastes at most a fifth: messages wait in queues, too.
+ *
+ * Where one thread allocates what another frees (messages that cross loops, what the store has written), one thread's list would run full
+ * and the other's empty, and each block cost a malloc and a free in another thread's arena. So what is too much for a list goes, many blocks at a
+ * time, to the depot that all threads share, and an empty list looks there first. A list is two halves, so that a thread at
+ * the edge does not go to the depot for each block. */
 #include "base/pool.h"
 
 #include <malloc.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -13,7 +19,8 @@
 #define CLASS_MIN 64u
 #define CLASS_MAX 32768u
 #define CLASSES 37 /* 9 doublings of 4, and the last */
-#define KEEP_MAX (256u * 1024u) /* bytes kept per class and thread */
+#define HALF_MAX (128u * 1024u) /* bytes of half a list: kept per class and thread is twice that */
+#define DEPOT_CHAINS 4u         /* halves kept per class for all threads together */
 
 /* AddressSanitizer must see every free, or it misses what is used afterwards. */
 #if defined(__SANITIZE_ADDRESS__)
@@ -31,10 +38,18 @@ struct block { struct block *next; };
 
 struct list {
 	struct block *first;
-	uint32_t bytes; /* kept here, at the class's size */
+	struct block *spare; /* the other half: a full one, or NULL */
+	uint32_t bytes;      /* of the half at first, at the class's size */
+};
+
+struct depot {
+	struct block *chains[DEPOT_CHAINS]; /* depot lock */
+	atomic_uint n;                      /* changed under the depot lock; read without it, as a hint */
 };
 
 static _Thread_local struct list lists[CLASSES];
+static struct depot depots[CLASSES];
+static pthread_mutex_t depot_lock = PTHREAD_MUTEX_INITIALIZER;
 static _Thread_local bool drain_at_exit; /* this thread's lists are emptied when it ends */
 static pthread_key_t exit_key;           /* immutable after exit_key_once */
 static bool exit_key_made;
@@ -58,16 +73,57 @@ static size_t class_size(unsigned c)
 	return (size_t)(4u + c % 4u) << (4u + c / 4u);
 }
 
+static void free_chain(struct block *b)
+{
+	while (b) {
+		struct block *next = b->next;
+		free(b);
+		b = next;
+	}
+}
+
+/* A full half goes to the depot, or back to malloc. */
+static void depot_put(unsigned c, struct block *chain)
+{
+	struct depot *d = &depots[c];
+	pthread_mutex_lock(&depot_lock);
+	unsigned n = atomic_load_explicit(&d->n, memory_order_relaxed);
+	if (n < DEPOT_CHAINS) {
+		d->chains[n] = chain;
+		atomic_store_explicit(&d->n, n + 1, memory_order_relaxed);
+		chain = NULL;
+	}
+	pthread_mutex_unlock(&depot_lock);
+	free_chain(chain);
+}
+
+/* A full half, or NULL. */
+static struct block *depot_take(unsigned c)
+{
+	struct depot *d = &depots[c];
+	struct block *chain = NULL;
+	if (atomic_load_explicit(&d->n, memory_order_relaxed) == 0)
+		return NULL;
+	pthread_mutex_lock(&depot_lock);
+	unsigned n = atomic_load_explicit(&d->n, memory_order_relaxed);
+	if (n > 0) {
+		chain = d->chains[n - 1];
+		atomic_store_explicit(&d->n, n - 1, memory_order_relaxed);
+	}
+	pthread_mutex_unlock(&depot_lock);
+	return chain;
+}
+
 void pool_drain(void)
 {
 	for (unsigned c = 0; c < CLASSES; c++) {
-		struct block *b = lists[c].first;
-		lists[c] = (struct list){ NULL, 0 };
-		while (b) {
-			struct block *next = b->next;
-			free(b);
-			b = next;
-		}
+		struct list was = lists[c];
+		struct block *chain;
+		lists[c] = (struct list){ NULL, NULL, 0 };
+		free_chain(was.first);
+		free_chain(was.spare);
+		while ((chain = depot_take(c)))
+			free_chain(chain);
 	}
 }
 
@@ -91,13 +147,26 @@ static bool register_thread(void)
 	return drain_at_exit;
 }
 
+/* The list's other half, or one of the depot's, becomes the list. */
+static struct block *refill(unsigned c)
+{
+	struct list *l = &lists[c];
+	struct block *half = l->spare ? l->spare : depot_take(c);
+	l->spare = NULL;
+	if (half) {
+		l->first = half;
+		l->bytes = HALF_MAX / (uint32_t)class_size(c) * (uint32_t)class_size(c);
+	}
+	return half;
+}
+
 void *pool_alloc(size_t size)
 {
 	if (!POOL_KEEPS || size > CLASS_MAX)
 		return malloc(size > 0 ? size : 1);
 	unsigned c = class_above(size);
 	struct block *b = lists[c].first;
-	if (!b)
+	if (!b && !(b = refill(c)))
 		return malloc(class_size(c));
 	lists[c].first = b->next;
 	lists[c].bytes -= (uint32_t)class_size(c);
@@ -110,20 +179,24 @@ void pool_free(void *p)
 		return;
 	/* What malloc really gave may be more than a class, never less than the one chosen here. */
 	size_t usable = POOL_KEEPS ? malloc_usable_size(p) : 0;
-	if (usable < CLASS_MIN || usable >= CLASS_MAX + CLASS_MAX / 4) {
+	if (usable < CLASS_MIN || usable >= CLASS_MAX + CLASS_MAX / 4 || (!drain_at_exit && !register_thread())) {
 		free(p);
 		return;
 	}
 	unsigned c = class_below(usable);
-	size_t bytes = lists[c].bytes + class_size(c);
-	if (bytes > KEEP_MAX || (!drain_at_exit && !register_thread())) {
-		free(p);
-		return;
+	struct list *l = &lists[c];
+	size_t bytes = l->bytes + class_size(c);
+	if (bytes > HALF_MAX) {
+		if (l->spare)
+			depot_put(c, l->spare);
+		l->spare = l->first;
+		l->first = NULL;
+		bytes = class_size(c);
 	}
 	struct block *b = p;
-	b->next = lists[c].first;
-	lists[c].first = b;
-	lists[c].bytes = (uint32_t)bytes;
+	b->next = l->first;
+	l->first = b;
+	l->bytes = (uint32_t)bytes;
 }
 
 void *pool_realloc(void *p, size_t size)

@@ -81,23 +81,75 @@ START_TEST(a_block_from_anywhere_is_never_given_out_as_more_than_it_is)
 }
 END_TEST
 
-START_TEST(a_class_keeps_at_most_256_kib)
+/* 8 of 16 KiB are half a list; the thread keeps two halves, all threads together four more. */
+START_TEST(a_class_keeps_at_most_256_kib_and_the_depot_512)
 {
 	if (!pool_keeps())
 		return;
-	enum { N = 40 };
+	enum { N = 200, BLOCK = 16384 };
 	void *blocks[N], *again[N];
+	pool_drain();
+	size_t before = mallinfo2().uordblks;
 	for (int i = 0; i < N; i++)
-		blocks[i] = pool_alloc(16384);
+		blocks[i] = pool_alloc(BLOCK);
 	for (int i = 0; i < N; i++)
 		pool_free(blocks[i]);
-	/* 16 blocks of 16 KiB were kept: these come back in reverse, the others went to malloc. */
-	for (int i = 0; i < 16; i++) {
-		again[i] = pool_alloc(16384);
-		ck_assert_ptr_eq(again[i], blocks[15 - i]);
+	size_t kept = mallinfo2().uordblks - before;
+	ck_assert_uint_ge(kept, 40 * BLOCK);
+	ck_assert_uint_le(kept, 48 * BLOCK + 48 * 64);
+	for (int i = 0; i < 16; i++) { /* the last halves come back the warmest first */
+		again[i] = pool_alloc(BLOCK);
+		ck_assert_ptr_eq(again[i], blocks[N - 1 - i]);
 	}
 	for (int i = 0; i < 16; i++)
 		pool_free(again[i]);
+	pool_drain();
+	ck_assert_uint_le(mallinfo2().uordblks, before);
+}
+END_TEST
+
+/* Frees what it is given, and stays until it is told to end. */
+struct helper {
+	void **blocks;
+	int n;
+	pthread_barrier_t freed, end;
+};
+
+static void *free_and_stay(void *arg)
+{
+	struct helper *h = arg;
+	for (int i = 0; i < h->n; i++)
+		pool_free(h->blocks[i]);
+	pthread_barrier_wait(&h->freed);
+	pthread_barrier_wait(&h->end);
+	return NULL;
+}
+
+START_TEST(blocks_that_another_thread_frees_come_back)
+{
+	if (!pool_keeps())
+		return;
+	enum { N = 64, BLOCK = 16384, BACK = 32 };
+	void *blocks[N];
+	struct helper h = { .blocks = blocks, .n = N };
+	pthread_t thread;
+	pthread_barrier_init(&h.freed, NULL, 2);
+	pthread_barrier_init(&h.end, NULL, 2);
+	pool_drain();
+	for (int i = 0; i < N; i++)
+		blocks[i] = pool_alloc(BLOCK);
+	ck_assert_int_eq(pthread_create(&thread, NULL, free_and_stay, &h), 0);
+	pthread_barrier_wait(&h.freed);
+	size_t in_use = mallinfo2().uordblks;
+	for (int i = 0; i < BACK; i++)
+		blocks[i] = pool_alloc(BLOCK);
+	ck_assert_uint_eq(mallinfo2().uordblks, in_use); /* none of them came from malloc */
+	for (int i = 0; i < BACK; i++)
+		pool_free(blocks[i]);
+	pthread_barrier_wait(&h.end);
+	pthread_join(thread, NULL);
+	pthread_barrier_destroy(&h.freed);
+	pthread_barrier_destroy(&h.end);
 	pool_drain();
 }
 END_TEST
@@ -194,6 +246,7 @@ START_TEST(a_block_freed_while_the_thread_ends_is_not_lost)
 END_TEST
 
 SUITE_MAIN("pool", every_size_gets_a_block_that_holds_it, a_freed_block_is_handed_out_again,
-	   a_block_from_anywhere_is_never_given_out_as_more_than_it_is, a_class_keeps_at_most_256_kib,
+	   a_block_from_anywhere_is_never_given_out_as_more_than_it_is, a_class_keeps_at_most_256_kib_and_the_depot_512,
+	   blocks_that_another_thread_frees_come_back,
 	   realloc_keeps_the_contents_up_and_down, a_failed_realloc_leaves_the_block,
 	   blocks_may_be_freed_on_another_thread_and_threads_may_end, a_block_freed_while_the_thread_ends_is_not_lost)
