@@ -48,6 +48,18 @@ struct msg *msg_new(const struct msg_spec *s)
 	return m;
 }
 
+struct msg *msg_copy(const struct msg *m)
+{
+	const size_t constant = offsetof(struct msg, payload_len); /* others may be changing refs */
+	size_t size = msg_size(m);
+	struct msg *copy = pool_alloc(size);
+	if (!copy)
+		return NULL;
+	atomic_init(&copy->refs, 1);
+	memcpy((uint8_t *)copy + constant, (const uint8_t *)m + constant, size - constant);
+	return copy;
+}
+
 void msg_unref(struct msg *m)
 {
 	if (!m)

@@ -47,6 +47,9 @@ struct msg_spec {
 /* Returns one reference, or NULL when out of memory. Any thread. */
 struct msg *msg_new(const struct msg_spec *spec) MUST_CHECK;
 
+/* The same message again, with one reference of its own; NULL when out of memory. Any thread. */
+struct msg *msg_copy(const struct msg *m) MUST_CHECK;
+
 static inline const uint8_t *msg_topic(const struct msg *m) { return m->data; }
 static inline const uint8_t *msg_publisher(const struct msg *m) { return m->data + m->topic_len; }
 static inline const uint8_t *msg_props(const struct msg *m) { return m->data + m->topic_len + m->publisher_len; }

@@ -45,24 +45,71 @@ static void deliver_range(struct loop *l, struct msg *m, const struct match *mt,
             deliver(l, m, &mt->targets[i], NULL, phase, record);
 }
 
-struct route_mail {
+/* ---- to other loops ---- */
+
+#define BATCH_MAX 31U          /* one mail, just over a kilobyte */
+#define COPY_TARGETS 4U        /* a loop with so many receivers for a message takes a copy, ... */
+#define COPY_SIZE_MAX 4096U    /* ... unless that is larger than this: their references then stay in one processor's cache */
+
+/* What a turn has for one loop, in order. One mail for each message cost more than the message. */
+struct route_batch {
     struct mail mail;
-    struct msg *msg;      /* one reference */
-    struct match *match;  /* one reference */
-    uint64_t record;
-    uint32_t from, to;    /* targets of this loop */
-    enum route_phase phase;
+    const struct match *last;  /* the last item's */
+    uint32_t n;
+    struct routed {
+        struct msg *msg;       /* one reference */
+        struct match *match;   /* one reference; NULL: as the one before */
+        uint64_t record;
+        uint32_t from, to;     /* targets of this loop */
+        enum route_phase phase;
+    } items[BATCH_MAX];
 };
 
-static void on_route_mail(struct mail *mail, void *owner)
+static struct msg *own_copy(const struct routed *r)
 {
-    struct route_mail *r = (struct route_mail *)mail;
+    if (r->to - r->from < COPY_TARGETS || msg_size(r->msg) > COPY_SIZE_MAX)
+        return NULL;
+    return msg_copy(r->msg);
+}
+
+static void on_route_batch(struct mail *mail, void *owner)
+{
+    struct route_batch *b = (struct route_batch *)mail;
     struct loop *l = owner;
-    deliver_range(l, r->msg, r->match, r->from, r->to, r->phase, r->record);
-    mailbox_done(&l->mailbox, 0, msg_size(r->msg));
-    match_unref(r->match);
-    msg_unref(r->msg);
-    pool_free(r);
+    struct match *mt = b->items[0].match;
+    size_t bytes = 0;
+    for (uint32_t i = 0; i < b->n; i++) {
+        const struct routed *r = &b->items[i];
+        struct msg *copy = own_copy(r);
+        if (i > 0 && r->match) {
+            match_unref(mt);
+            mt = r->match;
+        }
+        deliver_range(l, copy ? copy : r->msg, mt, r->from, r->to, r->phase, r->record);
+        bytes += msg_size(r->msg);
+        msg_unref(copy);
+        msg_unref(r->msg);
+    }
+    match_unref(mt);
+    mailbox_done(&l->mailbox, 0, bytes);
+    pool_free(b);
+}
+
+/* The batch that this turn's next message for a loop goes to, if nothing else has been sent there since. */
+static struct route_batch *batch_for(struct loop *l, unsigned loop)
+{
+    struct mail *last = l->out[loop].last;
+    struct route_batch *b = last && last->run == on_route_batch ? (struct route_batch *)last : NULL;
+    if (b && b->n < BATCH_MAX)
+        return b;
+    b = pool_alloc(sizeof *b);
+    if (!b)
+        return NULL;
+    b->mail.run = on_route_batch;
+    b->last = NULL;
+    b->n = 0;
+    loop_send(l, loop, &b->mail, 0);
+    return b;
 }
 
 static void send_range(struct loop *l, unsigned loop, struct msg *m, struct match *mt, uint32_t from, uint32_t to,
@@ -73,19 +120,16 @@ static void send_range(struct loop *l, unsigned loop, struct msg *m, struct matc
         first++;
     if (first == to)
         return;
-    struct route_mail *r = pool_alloc(sizeof *r);
-    if (!r) {
+    struct route_batch *b = batch_for(l, loop);
+    if (!b) {
         STATS_ADD(l, publish_dropped, to - first);
         return;
     }
-    *r = (struct route_mail){.mail.run = on_route_mail, .msg = msg_ref(m), .match = match_ref(mt)};
-    r->record = record;
-    r->from = first;
-    r->to = to;
-    r->phase = phase;
+    b->items[b->n++] = (struct routed){msg_ref(m), b->last == mt ? NULL : match_ref(mt), record, first, to, phase};
+    b->last = mt;
+    l->out[loop].bytes += msg_size(m);
     l->routed++;
     l->routed_qos0 += m->qos == 0;
-    loop_send(l, loop, &r->mail, msg_size(m));
 }
 
 void route_match(struct loop *l, struct msg *m, struct match *mt, enum route_phase phase, uint64_t record)

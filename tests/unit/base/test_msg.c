@@ -31,6 +31,29 @@ START_TEST(a_message_carries_every_part)
 }
 END_TEST
 
+START_TEST(a_copy_has_every_part_and_a_life_of_its_own)
+{
+	struct msg *m = msg_new(&spec);
+	msg_ref_n(m, 2);
+	struct msg *copy = msg_copy(m);
+	ck_assert_ptr_nonnull(copy);
+	ck_assert_uint_eq(atomic_load(&copy->refs), 1);
+	for (int i = 0; i < 3; i++)
+		msg_unref(m);
+	ck_assert_uint_eq(msg_size(copy), sizeof *m + 11 + 6 + 2 + 4);
+	ck_assert_mem_eq(msg_topic(copy), "plant/line1", 11);
+	ck_assert_mem_eq(msg_publisher(copy), "pump-7", 6);
+	ck_assert_mem_eq(msg_props(copy), "\x01\x02", 2);
+	ck_assert_mem_eq(msg_payload(copy), "21.5", 4);
+	ck_assert_uint_eq(copy->time_ms, 1700000000123);
+	ck_assert_uint_eq(copy->expiry_ms, 1700000001123);
+	ck_assert_uint_ne(copy->order, 0);
+	ck_assert_uint_eq(copy->qos, 2);
+	ck_assert_uint_eq(copy->flags, MSG_RETAIN);
+	msg_unref(copy);
+}
+END_TEST
+
 START_TEST(every_part_may_be_empty)
 {
 	struct msg_spec empty = { 0 };
@@ -136,6 +159,6 @@ START_TEST(references_are_counted_across_threads)
 }
 END_TEST
 
-SUITE_MAIN("msg", a_message_carries_every_part, every_part_may_be_empty, a_payload_may_be_filled_in_later,
+SUITE_MAIN("msg", a_message_carries_every_part, a_copy_has_every_part_and_a_life_of_its_own, every_part_may_be_empty, a_payload_may_be_filled_in_later,
 	   lengths_that_the_wire_cannot_carry_are_refused, nothing_can_be_given_back, a_message_lives_until_its_last_reference,
 	   references_are_counted_across_threads)
