@@ -23,8 +23,6 @@
 #define HANDSHAKES_PER_TURN_BUSY 2U  /* steps, each up to about 0.2 ms, when messages wait beside them */
 #define HANDSHAKES_PER_TURN_QUIET 8U
 #define BUSY_DELIVERIES 8U           /* a turn with so many is worth a pause for bigger batches */
-#define MAILBOX_ITEMS_HIGH 200000U
-#define MAILBOX_BYTES_HIGH (64U * 1024 * 1024)
 #define TICK_MAX_MS 60000U
 #define STARVED_POLL_S 0.002
 
@@ -83,15 +81,20 @@ static void send_outboxes(struct loop *l)
         if (!o->first)
             continue;
         mailbox_push_chain(&l->broker->loops[i]->mailbox, o->first, o->last, o->items, o->bytes);
-        *o = (struct outbox){0};
+        *o = (struct outbox){.ahead_items = o->ahead_items + o->items, .ahead_bytes = o->ahead_bytes + o->bytes};
     }
 }
 
-bool loop_overloaded(const struct loop *from, unsigned to)
+/* Once a turn: how far behind are the others? */
+static void look_at_others(struct loop *l)
 {
-    const struct mailbox *mb = &from->broker->loops[to]->mailbox;
-    return atomic_load_explicit(&mb->items, memory_order_relaxed) + from->out[to].items > MAILBOX_ITEMS_HIGH ||
-           atomic_load_explicit(&mb->bytes, memory_order_relaxed) + from->out[to].bytes > MAILBOX_BYTES_HIGH;
+    for (unsigned i = 0; i < l->broker->n_loops; i++) {
+        const struct mailbox *mb = &l->broker->loops[i]->mailbox;
+        if (i == l->index)
+            continue;
+        l->out[i].ahead_items = atomic_load_explicit(&mb->items, memory_order_relaxed);
+        l->out[i].ahead_bytes = atomic_load_explicit(&mb->bytes, memory_order_relaxed);
+    }
 }
 
 void loop_submit(struct loop *l, struct store_op *op)
@@ -151,6 +154,7 @@ static void after_block(struct ev_loop *ev) EV_NOEXCEPT
     epoch_online(l->broker->epoch, l->epoch_id);
     read_clocks(l);
     l->routed = l->routed_qos0 = 0;
+    look_at_others(l);
     STATS_ADD(l, turns, 1);
 }
 
@@ -246,6 +250,7 @@ static void on_turn_end(struct ev_loop *ev, ev_prepare *w, int revents)
     step_backlog(l);
     step_starved(l);
     recheck_step(l);
+    send_outboxes(l); /* first, so that the others write to their clients while we write to ours */
     step_flush(l);
     step_dead(l);
     send_outboxes(l);

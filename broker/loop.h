@@ -27,6 +27,9 @@ struct wills;
 #define LOOP_ENCODE_SIZE (80U * 1024)  /* plain bytes of one flush: a PUBLISH head with the longest topic fits */
 #define LOOP_CIPHER_SIZE (LOOP_ENCODE_SIZE + TLS_FLIGHT_MAX + 8U * 1024)
 
+#define MAILBOX_ITEMS_HIGH 200000U
+#define MAILBOX_BYTES_HIGH (64U * 1024 * 1024)
+
 /* FIFO of connections through one of their link members. */
 struct conn_list {
     struct conn *first, *last;
@@ -43,10 +46,15 @@ struct accept_watcher {
 struct outbox {                        /* mail for another loop, gathered during a turn */
     struct mail *first, *last;
     size_t items, bytes;
+    size_t ahead_items, ahead_bytes;   /* in the other's mailbox, as seen once a turn: its counters change too often to be looked at more */
 };
 
 struct loop {
-    struct broker *broker;
+    /* What other threads write or look at, in a cache line of its own. */
+    _Alignas(64) struct mailbox mailbox; /* any thread pushes */
+    atomic_bool asleep;                /* about to block or blocked: pushers must wake it */
+
+    _Alignas(64) struct broker *broker;
     struct policy *policy;             /* one reference; replaced between turns (broker/reload.h) */
     const struct conf *conf;           /* the policy's */
     unsigned index;
@@ -59,8 +67,6 @@ struct loop {
     ev_idle again;                     /* active: do not block, there is work left */
     pthread_t thread;
 
-    struct mailbox mailbox;            /* any thread pushes */
-    atomic_bool asleep;                /* about to block or blocked: pushers must wake it */
     struct outbox out[LOOPS_MAX];
     atomic_uint ops;                   /* store operations whose done() is outstanding */
 
@@ -104,8 +110,12 @@ void loop_free(struct loop *l);        /* thread ended, or never started */
 
 /* Queues mail for loop `to` until the end of this turn; bytes is what it holds in memory, which its run() gives back by mailbox_done(.., 0, bytes). */
 void loop_send(struct loop *from, unsigned to, struct mail *m, size_t bytes);
-/* Is loop `to` so far behind that publishers have to wait? */
-bool loop_overloaded(const struct loop *from, unsigned to);
+/* Is loop `to` so far behind that publishers have to wait? As of the beginning of the turn, and by what this turn has added. */
+static inline bool loop_overloaded(const struct loop *from, unsigned to)
+{
+    const struct outbox *o = &from->out[to];
+    return o->ahead_items + o->items > MAILBOX_ITEMS_HIGH || o->ahead_bytes + o->bytes > MAILBOX_BYTES_HIGH;
+}
 
 /* Arms t on this loop's wheel. */
 void loop_arm(struct loop *l, struct wheel_timer *t, uint64_t due_ms);
