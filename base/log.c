@@ -1,19 +1,17 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* The log's thread sleeps in a futex. A producer makes the system call that wakes it only when it finds it asleep; after having
- * written something the thread dozes a while and is left alone unless the ring fills up: so a burst costs producers one wake-up,
- * and its lines leave in few writes.
+/* The log's thread sleeps behind a gate; because it dozes after having written something, the lines of a burst leave in few writes.
  *
  * Threads: log_start, log_reconfigure and log_stop are called by one thread at a time; log_write by any; `writer` is the log thread's. */
 #include "base/log.h"
 
 #include "base/clock.h"
+#include "base/gate.h"
 #include "base/log_line.h"
 #include "base/log_sink.h"
 #include "base/mailbox.h"
 #include "base/ring.h"
 
 #include <errno.h>
-#include <linux/futex.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -22,15 +20,11 @@
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
 #define RING_CELLS 8192u  /* 512 KiB: about 4,000 lines */
 #define DOZE_MS 20
 #define STOP_WAIT_MS 2000 /* of the 5 s that the broker has to end in */
-
-enum gate { GATE_AWAKE, GATE_DOZING, GATE_SLEEPING };
 
 /* What goes through the ring: cut after the text's last byte. */
 struct line {
@@ -58,7 +52,7 @@ static struct {
 	_Atomic(struct ring *) ring;     /* made by the first log_start, then kept: a producer may be late */
 	struct mailbox changes;          /* from log_reconfigure to the thread; zero is an empty mailbox */
 	atomic_bool reconfigured;        /* look into it instead of sleeping */
-	atomic_int gate;                 /* futex; enum gate */
+	struct gate gate;
 	atomic_int ended;                /* futex; 1: the thread is done */
 	atomic_bool stopping;
 	atomic_bool stuck;               /* log_stop gave the thread up: stderr may be what it waits for */
@@ -66,19 +60,6 @@ static struct {
 	pthread_t thread;                /* configuring thread */
 	struct writer writer;            /* log's thread while running */
 } the_log = { .mask = LOG_ERROR | LOG_WARNING | LOG_NOTICE | LOG_INFO };
-
-/* ---- futex */
-
-static void futex_wait(atomic_int *word, int expected, int timeout_ms) /* < 0: without end */
-{
-	struct timespec timeout = { timeout_ms / 1000, timeout_ms % 1000 * 1000000L };
-	syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, expected, timeout_ms < 0 ? NULL : &timeout, NULL, 0);
-}
-
-static void futex_wake(atomic_int *word)
-{
-	syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
-}
 
 /* ---- producers */
 
@@ -100,20 +81,6 @@ static void drop(uint64_t lines)
 static bool crowded(const struct ring *ring)
 {
 	return ring_put_position(ring) - ring_take_position(ring) > RING_CELLS / 2;
-}
-
-static void wake_thread(void)
-{
-	if (atomic_exchange(&the_log.gate, GATE_AWAKE) != GATE_AWAKE)
-		futex_wake(&the_log.gate);
-}
-
-/* The look at the gate is seq_cst and comes after ring_put's seq_cst publishing; see wait_for_lines. */
-static void line_was_put(const struct ring *ring)
-{
-	int gate = atomic_load(&the_log.gate);
-	if (gate == GATE_SLEEPING || (gate == GATE_DOZING && crowded(ring)))
-		wake_thread();
 }
 
 static void write_directly(const struct line *line, size_t len)
@@ -146,7 +113,7 @@ void log_write(enum log_level level, const char *fmt, ...)
 	struct ring *ring = atomic_load_explicit(&the_log.ring, memory_order_acquire);
 	enum err e = ring ? ring_put(ring, &line, offsetof(struct line, text) + len) : ERR_CLOSED;
 	if (e == ERR_OK)
-		line_was_put(ring);
+		gate_fed(&the_log.gate, crowded(ring)); /* ring_put publishes seq_cst */
 	else if (e == ERR_FULL)
 		drop(1);
 	else
@@ -222,17 +189,14 @@ static size_t drain(struct writer *w, struct ring *ring)
 	return lines;
 }
 
-/* Announces that it sleeps, then looks once more, both seq_cst; a producer publishes, then looks at the gate, both seq_cst. In
- * the single order of these four one of the two looks comes last, and sees what the other side did: either the line is found here
- * or the producer wakes us. Dozing ends by itself. */
+/* Dozing ends by itself. */
 static void wait_for_lines(const struct ring *ring, bool doze)
 {
-	int gate = doze ? GATE_DOZING : GATE_SLEEPING;
-	atomic_store(&the_log.gate, gate);
+	gate_announce(&the_log.gate, doze);
 	bool wanted = atomic_load(&the_log.stopping) || atomic_load(&the_log.reconfigured) || (doze ? crowded(ring) : ring_ready(ring));
 	if (!wanted)
-		futex_wait(&the_log.gate, gate, doze ? DOZE_MS : -1);
-	atomic_store(&the_log.gate, GATE_AWAKE);
+		gate_sleep(&the_log.gate, doze ? DOZE_MS : -1);
+	gate_rise(&the_log.gate);
 }
 
 static void *log_thread(void *arg)
@@ -289,7 +253,7 @@ enum err log_start(const struct log_conf *conf)
 	the_log.writer = (struct writer){ .sinks = sinks, .told = log_dropped() };
 	atomic_store(&the_log.stopping, false);
 	atomic_store(&the_log.ended, 0);
-	atomic_store(&the_log.gate, GATE_AWAKE);
+	gate_rise(&the_log.gate);
 	int rc = start_thread();
 	if (rc != 0) {
 		log_sinks_close(sinks);
@@ -320,7 +284,7 @@ enum err log_reconfigure(const struct log_conf *conf)
 	mailbox_push(&the_log.changes, &c->mail);
 	atomic_store_explicit(&the_log.mask, conf->level_mask, memory_order_relaxed);
 	atomic_store(&the_log.reconfigured, true);
-	wake_thread();
+	gate_wake(&the_log.gate);
 	return ERR_OK;
 }
 
@@ -344,7 +308,7 @@ void log_stop(void)
 	the_log.running = false;
 	ring_close(atomic_load(&the_log.ring));
 	atomic_store(&the_log.stopping, true);
-	wake_thread();
+	gate_wake(&the_log.gate);
 	if (thread_ends_in_time()) {
 		pthread_join(the_log.thread, NULL);
 	} else {

@@ -14,5 +14,7 @@ uint64_t siphash13(const struct siphash_key *key, const void *data, size_t len);
 /* The process's key, drawn from the operating system before threads start; immutable afterwards. */
 extern struct siphash_key siphash_process_key;
 void siphash_init(void);
+/* siphash13 with the process's key. */
+static inline uint64_t siphash_text(const void *data, size_t len) { return siphash13(&siphash_process_key, data, len); }
 
 #endif
