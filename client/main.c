@@ -12,6 +12,7 @@ static const struct command {
 	int (*run)(int argc, char **argv);
 	const char *what;
 } commands[] = {
+	{ "audit", cmd_audit, "verify an audit log" },
 	{ "pub", cmd_pub, "publish" },
 	{ "sub", cmd_sub, "subscribe and print" },
 	{ "topic", cmd_topic, "create and manage key spaces: members, keys, history" },

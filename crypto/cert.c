@@ -58,6 +58,7 @@ static bool read_extended_usage(struct der value, struct cert *out)
 	while (!der_empty(list)) {
 		if (!der_take(&list, DER_OID, &oid))
 			return false;
+		out->names_servers |= der_equal(oid, oid_server_auth, sizeof oid_server_auth);
 		if (der_equal(oid, oid_server_auth, sizeof oid_server_auth) || der_equal(oid, oid_any_usage, sizeof oid_any_usage))
 			out->for_servers = true;
 	}

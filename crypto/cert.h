@@ -28,6 +28,7 @@ struct cert {
 	bool has_extensions;
 	bool is_ca;               /* basicConstraints says so; X.509 v1 and v2: it is its own issuer */
 	bool has_san;             /* subjectAltName */
+	bool names_servers;       /* extendedKeyUsage has serverAuth */
 	bool for_servers;         /* extendedKeyUsage allows it, or there is none */
 };
 

@@ -33,6 +33,12 @@ struct keypair {
 	uint8_t der[];
 };
 
+enum err keys_cert_from_pem(struct cert *out, uint8_t *der, const void *pem, size_t len)
+{
+	int n = len > 0 && len <= 1u << 20 ? wc_CertPemToDer(pem, (int)len, der, (int)len, CERT_TYPE) : -1;
+	return n > 0 ? cert_parse(out, der, (size_t)n) : ERR_INVALID;
+}
+
 /* ---- public */
 
 static bool algorithm_of(const struct cert *c, enum key_kind *kind)

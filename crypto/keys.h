@@ -20,6 +20,9 @@ enum sig_format {
 	SIG_CMS,  /* RSA: PKCS#1 v1.5; EC: DER */
 };
 
+/* The first certificate of a PEM text: its DER goes into der (len bytes suffice), which *out views. ERR_INVALID: there is none that can be read. */
+enum err keys_cert_from_pem(struct cert *out, uint8_t *der, const void *pem, size_t len) MUST_CHECK;
+
 struct pubkey; /* one thread at a time */
 
 /* The subject's key; borrows nothing. ERR_INVALID: another kind, size or form of key. */

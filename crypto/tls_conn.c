@@ -339,6 +339,16 @@ static bool note_chain(struct tls_conn *c, const struct cert *leaf, const WOLFSS
 }
 
 /* Called for every certificate that is wrong, and for the leaf in any case. Non-zero accepts, whatever wolfSSL found. */
+/* Who a refused certificate names, for the log. */
+static void note_claim(struct tls_conn *c, const WOLFSSL_X509_STORE_CTX *store)
+{
+	struct cert cert;
+	const char *why;
+	struct der cn;
+	if (!c->id && cert_parse(&cert, store->certs[0].buffer, store->certs[0].length) == ERR_OK && cert_identity(&cert, &c->id, &cn, &why) != ERR_OK)
+		c->id = NULL;
+}
+
 int tls_conn_verify(int ok, WOLFSSL_X509_STORE_CTX *store)
 {
 	struct tls_conn *c = store->userCtx;
@@ -352,6 +362,7 @@ int tls_conn_verify(int ok, WOLFSSL_X509_STORE_CTX *store)
 	bool v1 = store->error == ASN_VERSION_E && store->error_depth == 0;
 	if (!ok && !v1) {
 		c->verify_error = gravest(c, store);
+		note_claim(c, store);
 		return 0;
 	}
 	if (cert_parse(&cert, store->certs[0].buffer, store->certs[0].length) != ERR_OK) {
@@ -539,6 +550,11 @@ const char *tls_conn_detail(const struct tls_conn *c)
 struct identity *tls_conn_identity(const struct tls_conn *c)
 {
 	return c->up ? c->id : NULL;
+}
+
+const struct identity *tls_conn_claimed(const struct tls_conn *c)
+{
+	return c->id;
 }
 
 const char *tls_conn_version(const struct tls_conn *c)
