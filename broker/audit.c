@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 #include "broker/audit.h"
 
+#include "base/clock.h"
 #include "base/log.h"
+#include "broker/audit_body.h"
+#include "broker/audit_log.h"
 #include "broker/conn.h"
 #include "broker/session.h"
 
@@ -20,30 +23,31 @@ static const struct {
     [AUDIT_STARTED] = {"started", 0},
     [AUDIT_STOPPED] = {"stopped", 0},
     [AUDIT_RELOADED] = {"reloaded", LOG_NOTICE},
-    [AUDIT_RELOAD_REFUSED] = {"reload refused", 0},
-    [AUDIT_HANDSHAKE_REFUSED] = {"handshake refused", 0},
-    [AUDIT_CONNECT_REFUSED] = {"connect refused", LOG_WARNING},
+    [AUDIT_RELOAD_REFUSED] = {"reload-refused", 0},
+    [AUDIT_HANDSHAKE_REFUSED] = {"handshake-refused", 0},
+    [AUDIT_CONNECT_REFUSED] = {"connect-refused", 0},
+    [AUDIT_CLIENT_ID_REFUSED] = {"client-id-refused", LOG_WARNING},
     [AUDIT_CONNECTED] = {"connected", 0},
     [AUDIT_DISCONNECTED] = {"disconnected", 0},
-    [AUDIT_ENDED_BY_RELOAD] = {"ended after a reload", LOG_WARNING},
-    [AUDIT_CERTIFICATE_EXPIRED] = {"certificate expired", LOG_WARNING},
-    [AUDIT_CERTIFICATE_REVOKED] = {"certificate revoked", LOG_NOTICE},
-    [AUDIT_SESSION_TAKEN_OVER] = {"session taken over", 0},
-    [AUDIT_SESSION_ENDED] = {"session ended", 0},
-    [AUDIT_SESSION_OVER_QUOTA] = {"session over its quota", LOG_WARNING},
+    [AUDIT_ENDED_BY_RELOAD] = {"ended-after-a-reload", LOG_WARNING},
+    [AUDIT_CERTIFICATE_EXPIRED] = {"certificate-expired", LOG_WARNING},
+    [AUDIT_CERTIFICATE_REVOKED] = {"certificate-revoked", LOG_NOTICE},
+    [AUDIT_SESSION_TAKEN_OVER] = {"session-taken-over", 0},
+    [AUDIT_SESSION_ENDED] = {"session-ended", 0},
+    [AUDIT_SESSION_OVER_QUOTA] = {"session-over-its-quota", LOG_WARNING},
     [AUDIT_SUBSCRIBED] = {"subscribed", 0},
     [AUDIT_UNSUBSCRIBED] = {"unsubscribed", 0},
-    [AUDIT_SUBSCRIPTION_REMOVED] = {"subscription removed", LOG_WARNING},
-    [AUDIT_SUBSCRIBE_DENIED] = {"subscribe denied", 0},
-    [AUDIT_PUBLISH_DENIED] = {"publish denied", 0},
-    [AUDIT_WILL_DENIED] = {"will denied", 0},
+    [AUDIT_SUBSCRIPTION_REMOVED] = {"subscription-removed", LOG_WARNING},
+    [AUDIT_SUBSCRIBE_DENIED] = {"subscribe-denied", 0},
+    [AUDIT_PUBLISH_DENIED] = {"publish-denied", 0},
+    [AUDIT_WILL_DENIED] = {"will-denied", 0},
     [AUDIT_LIMIT] = {"limit", 0},
-    [AUDIT_TOPIC_CREATED] = {"topic created", LOG_NOTICE},
-    [AUDIT_TOPIC_DELETED] = {"topic deleted", LOG_NOTICE},
-    [AUDIT_MEMBERS_ADDED] = {"members added", LOG_NOTICE},
-    [AUDIT_MEMBER_REMOVED] = {"member removed", LOG_NOTICE},
-    [AUDIT_KEY_ROTATED] = {"key rotated", LOG_NOTICE},
-    [AUDIT_CONTROL_DENIED] = {"control denied", LOG_WARNING},
+    [AUDIT_TOPIC_CREATED] = {"topic-created", LOG_NOTICE},
+    [AUDIT_TOPIC_DELETED] = {"topic-deleted", LOG_NOTICE},
+    [AUDIT_MEMBERS_ADDED] = {"members-added", LOG_NOTICE},
+    [AUDIT_MEMBER_REMOVED] = {"member-removed", LOG_NOTICE},
+    [AUDIT_KEY_ROTATED] = {"key-rotated", LOG_NOTICE},
+    [AUDIT_CONTROL_DENIED] = {"control-denied", LOG_WARNING},
 };
 
 struct audit_who audit_session(const struct session *s)
@@ -107,7 +111,10 @@ static void log_event(enum audit_kind kind, const struct audit_who *who, const c
     struct line l = {.len = 0};
     add(&l, "audit:");
     add_who(&l, who);
-    add(&l, "%s %s%s%s", l.len > strlen("audit:") ? ":" : "", kinds[kind].name, *text ? ": " : "", text);
+    add(&l, "%s ", l.len > strlen("audit:") ? ":" : "");
+    for (const char *p = kinds[kind].name; *p; p++)
+        add(&l, "%c", *p == '-' ? ' ' : *p);
+    add(&l, "%s%s", *text ? ": " : "", text);
     for (size_t i = 0; i < n_pairs; i++) {
         add(&l, "%s%s ", i == 0 ? " (" : ", ", pairs[i].name);
         if (pairs[i].text)
@@ -118,8 +125,17 @@ static void log_event(enum audit_kind kind, const struct audit_who *who, const c
     log_write(kinds[kind].level, "%s%s", l.text, n_pairs > 0 ? ")" : "");
 }
 
+const char *audit_kind_name(enum audit_kind kind)
+{
+    return kinds[kind].name;
+}
+
 void audit_event(enum audit_kind kind, const struct audit_who *who, const char *text, const struct audit_pair *pairs, size_t n_pairs)
 {
+    if (audit_log_on()) {
+        char body[AUDIT_EVENT_MAX];
+        audit_log_put(clock_wall_ms(), body, audit_body(body, kinds[kind].name, who, text, pairs, n_pairs));
+    }
     if (kinds[kind].level != 0 && log_enabled(kinds[kind].level))
         log_event(kind, who, text, pairs, n_pairs);
 }

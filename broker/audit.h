@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* Who did what, for those who must be able to say so later: events go to the log as "audit:" lines. Never a payload or a key. Any thread. */
+/* Who did what, for those who must be able to say so later: events go to the audit log (broker/audit_log.h), and those that an operator should see
+ * to the log as "audit:" lines too. Never a payload or a key. Any thread. */
 #ifndef BROKER_AUDIT_H
 #define BROKER_AUDIT_H
 
@@ -13,7 +14,7 @@ struct session;
 
 enum audit_kind {
     AUDIT_STARTED, AUDIT_STOPPED, AUDIT_RELOADED, AUDIT_RELOAD_REFUSED,
-    AUDIT_HANDSHAKE_REFUSED, AUDIT_CONNECT_REFUSED, AUDIT_CONNECTED, AUDIT_DISCONNECTED, AUDIT_ENDED_BY_RELOAD,
+    AUDIT_HANDSHAKE_REFUSED, AUDIT_CONNECT_REFUSED, AUDIT_CLIENT_ID_REFUSED, AUDIT_CONNECTED, AUDIT_DISCONNECTED, AUDIT_ENDED_BY_RELOAD,
     AUDIT_CERTIFICATE_EXPIRED, AUDIT_CERTIFICATE_REVOKED,
     AUDIT_SESSION_TAKEN_OVER, AUDIT_SESSION_ENDED, AUDIT_SESSION_OVER_QUOTA,
     AUDIT_SUBSCRIBED, AUDIT_UNSUBSCRIBED, AUDIT_SUBSCRIPTION_REMOVED,
@@ -46,6 +47,9 @@ struct audit_pair {
 #define AUDIT_PAIRS(...)                                                                                               \
     ((const struct audit_pair[]){__VA_ARGS__}), sizeof((const struct audit_pair[]){__VA_ARGS__}) / sizeof(struct audit_pair)
 #define AUDIT_NO_PAIRS NULL, 0
+
+/* The kind's name in the audit log, with '-' for the log's spaces; static. */
+const char *audit_kind_name(enum audit_kind kind);
 
 /* One event. text: one cause or a detail, such as "the access rules no longer allow it"; it needs no name of client or topic, which who
  * and the pairs have. In the log: "audit: CN 'x' client 'y' 10.0.0.7:1234: subscription removed: TEXT (filter 'a/b')". */

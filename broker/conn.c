@@ -3,7 +3,9 @@
 
 #include "base/log.h"
 #include "base/pool.h"
+#include "base/textbytes.h"
 #include "broker/access.h"
+#include "broker/audit_flood.h"
 #include "broker/expiry.h"
 #include "broker/packet.h"
 #include "broker/publish.h"
@@ -171,6 +173,10 @@ void conn_end(struct conn *c, enum log_level level, bool publish_will, const cha
     vsnprintf(text, sizeof text, cause, args);
     va_end(args);
     log_write(level, "%s: %s", conn_name(c), text);
+    if (c->logged_up) {
+        const struct audit_who who = audit_conn(c);
+        audit_event(AUDIT_DISCONNECTED, &who, text, AUDIT_NO_PAIRS);
+    }
 
     if (!publish_will || c->state != CONN_UP || atomic_load(&c->loop->broker->stopping)) /* [MQTT-3.1.2-8]: if accepted */
         will_forget(c);
@@ -629,12 +635,26 @@ static bool receive(struct conn *c, struct tls_io *io)
     return true;
 }
 
+/* Whom the certificate names was not proven. */
+static void audit_refused(struct conn *c, const char *text, const char *detail)
+{
+    const struct audit_who who = audit_conn(c);
+    const struct identity *id = c->transport.tls ? tls_conn_claimed(c->transport.tls) : NULL;
+    char hex[2 * sizeof id->fingerprint];
+    if (id)
+        hex_put(hex, id->fingerprint, sizeof id->fingerprint);
+    audit_flood(c->loop, AUDIT_HANDSHAKE_REFUSED, &who, text,
+                (const struct audit_pair[]){AUDIT_PAIR("detail", detail, strlen(detail)), AUDIT_PAIR("claimed_cn", id ? id->cn : "", id ? id->cn_len : 0),
+                                            AUDIT_PAIR("claimed_cert", hex, sizeof hex)}, id ? 3 : 1);
+}
+
 static void handshake_failed(struct conn *c, struct tls_io *io)
 {
     enum tls_cause cause = tls_conn_cause(c->transport.tls);
+    const char *text = tls_cause_text(cause), *detail = tls_conn_detail(c->transport.tls);
     STATS_ADD(c->loop, handshakes_failed, 1);
-    conn_end(c, LOG_NOTICE, false, "handshake refused: %s%s%s", tls_cause_text(cause),
-             *tls_conn_detail(c->transport.tls) ? ": " : "", tls_conn_detail(c->transport.tls));
+    audit_refused(c, text, detail);
+    conn_end(c, LOG_NOTICE, false, "handshake refused: %s%s%s", text, *detail ? ": " : "", detail);
     if (io->out_len > 0 && !c->pending)
         send_cipher(c, io->out, io->out_len); /* the alert */
 }
@@ -719,9 +739,11 @@ static void on_timer(struct wheel_timer *t, void *owner)
     struct loop *l = owner;
     struct conn *c = (struct conn *)((char *)t - offsetof(struct conn, timer));
     if (c->state == CONN_HANDSHAKE || c->state == CONN_CONNECT) {
+        const char *why = c->state == CONN_HANDSHAKE ? "handshake timed out" : "no CONNECT in time";
         if (c->state == CONN_HANDSHAKE)
             STATS_ADD(l, handshakes_failed, 1);
-        conn_end(c, LOG_NOTICE, false, c->state == CONN_HANDSHAKE ? "handshake timed out" : "no CONNECT in time");
+        audit_refused(c, why, "");
+        conn_end(c, LOG_NOTICE, false, "%s", why);
         return;
     }
     if (c->hold & ~HOLD_OUTPUT) /* we do not read: silence is ours, not the client's */

@@ -3,7 +3,7 @@
 #include "base/log.h"
 #include "base/pool.h"
 #include "base/random.h"
-#include "broker/audit.h"
+#include "broker/audit_flood.h"
 #include "broker/clientid.h"
 #include "broker/expiry.h"
 #include "broker/packet.h"
@@ -25,7 +25,27 @@ static void refuse(struct conn *c, enum mqtt_reason reason, const char *why)
     conn_end(c, LOG_NOTICE, false, "CONNECT refused: %s", why);
 }
 
+/* The same, and the audit log hears of it. client_id: what it asked for. */
+static void refuse_client(struct conn *c, enum mqtt_reason reason, const char *why, struct mqtt_bytes client_id)
+{
+    struct audit_who who = audit_conn(c);
+    who.client_id = client_id.p;
+    who.client_id_len = client_id.len;
+    audit_flood(c->loop, AUDIT_CONNECT_REFUSED, &who, why, AUDIT_NO_PAIRS);
+    refuse(c, reason, why);
+}
+
 /* ---- after the store has answered ---- */
+
+static void audit_connected(struct conn *c, bool present)
+{
+    const struct audit_who who = audit_conn(c);
+    const char *tls = c->transport.tls ? tls_conn_version(c->transport.tls) : "none";
+    const char *cipher = c->transport.tls ? tls_conn_cipher(c->transport.tls) : "none";
+    const char *session = c->session->persistent ? "persistent" : "clean";
+    audit_event(AUDIT_CONNECTED, &who, "", AUDIT_PAIRS(AUDIT_PAIR("tls", tls, strlen(tls)), AUDIT_PAIR("cipher", cipher, strlen(cipher)),
+                AUDIT_PAIR("session", session, strlen(session)), AUDIT_NUMBER("resumed", present)));
+}
 
 static void up(struct conn *c, bool present)
 {
@@ -40,6 +60,7 @@ static void up(struct conn *c, bool present)
                s->persistent ? "persistent" : "clean", present ? ", resumed" : "");
     if (c->loop->wills)
         wills_cancel(s);
+    audit_connected(c, present);
     session_resume(s);
     if (c->state == CONN_UP)
         expiry_track(c);
@@ -146,8 +167,13 @@ static void attach(struct conn *c, struct session *s)
 static struct session *settle_former(struct conn *c, struct session *s, bool clean, bool *discarded)
 {
     sub_handle h = s->subs.handle;
-    if (s->conn)
+    if (s->conn) {
+        struct audit_who who = audit_conn(c);
+        who.client_id = s->client_id;
+        who.client_id_len = s->client_id_len;
+        audit_event(AUDIT_SESSION_TAKEN_OVER, &who, "by a new connection from the same identity", AUDIT_NO_PAIRS);
         conn_end(s->conn, LOG_NOTICE, true, "taken over by a new connection from the same identity");
+    }
     s = sessions_get(c->loop->sessions, h); /* a clean session has ended with its connection */
     if (!s || !clean)
         return s;
@@ -165,7 +191,7 @@ static void connect_here(struct conn *c, const struct mqtt_connect *m, struct mq
         struct audit_who who = audit_conn(c);
         who.client_id = client_id.p;
         who.client_id_len = client_id.len;
-        audit_event(AUDIT_CONNECT_REFUSED, &who, "client id in use under another identity",
+        audit_flood(l, AUDIT_CLIENT_ID_REFUSED, &who, "client id in use under another identity",
                     AUDIT_PAIRS(AUDIT_PAIR("owner", s->identity->cn, s->identity->cn_len)));
         refuse(c, MQTT_BAD_CLIENT_ID, "client id in use under another identity");
         return;
@@ -245,7 +271,7 @@ void packet_connect(struct conn *c, const uint8_t *body, size_t len)
     if (r == MQTT_OK || r == MQTT_UNSUPPORTED_VERSION || r == MQTT_BAD_CLIENT_ID)
         c->version = (uint8_t)m.version;
     if (r == MQTT_UNSUPPORTED_VERSION || r == MQTT_BAD_CLIENT_ID) {
-        refuse(c, r, mqtt_reason_text(r));
+        refuse_client(c, r, mqtt_reason_text(r), m.client_id);
         return;
     }
     if (r != MQTT_OK) {
@@ -253,15 +279,10 @@ void packet_connect(struct conn *c, const uint8_t *body, size_t len)
         return;
     }
     const char *no = forbidden(c, &m, &r);
-    if (!no && m.client_id.len > 0 && !clientid_fits(c->loop->conf, c->identity, m.client_id.p, m.client_id.len)) {
-        struct audit_who who = audit_conn(c);
-        who.client_id = m.client_id.p;
-        who.client_id_len = m.client_id.len;
+    if (!no && m.client_id.len > 0 && !clientid_fits(c->loop->conf, c->identity, m.client_id.p, m.client_id.len))
         no = "the client id does not fit the identity (clientid_pattern)";
-        audit_event(AUDIT_CONNECT_REFUSED, &who, no, AUDIT_NO_PAIRS);
-    }
     if (no) {
-        refuse(c, r, no);
+        refuse_client(c, r, no, m.client_id);
         return;
     }
     if (m.has_will && topic_levels(m.will_topic.p, m.will_topic.len) > c->loop->conf->max_topic_levels) {

@@ -5,6 +5,7 @@
 #include "base/msg.h"
 #include "base/pool.h"
 #include "broker/access.h"
+#include "broker/audit_flood.h"
 #include "broker/conn.h"
 #include "broker/listener.h"
 #include "broker/recheck.h"
@@ -353,6 +354,7 @@ static void *thread_main(void *arg)
     listener_start(l);
     recheck_start(l); /* of what the store brought back */
     ev_run(l->ev, 0);
+    audit_floods_free(l);
     epoch_offline(l->broker->epoch, l->epoch_id);
     pool_drain();
     return NULL;

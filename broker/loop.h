@@ -16,6 +16,7 @@
 #include <pthread.h>
 
 struct access_cache;
+struct floods;
 struct conn;
 struct refused;
 struct session;
@@ -80,6 +81,7 @@ struct loop {
     struct refused *refused;           /* publishers that wait for room in the store (broker/refused.h) */
     struct wheel_timer retry;          /* of their messages */
     struct wills *wills;               /* that a crash left; NULL: none */
+    struct floods *floods;             /* NULL until there is something to count (broker/audit_flood.h) */
     struct conn *conns;                /* all of them (list through conn.next) */
     struct conn_list dirty;            /* have something to send */
     struct conn_list handshakes;       /* readable, before the handshake's end */

@@ -4,6 +4,8 @@
 #include "base/log.h"
 #include "base/siphash.h"
 #include "base/textfile.h"
+#include "broker/audit.h"
+#include "broker/audit_log.h"
 #include "base/version.h"
 #include "broker/listener.h"
 #include "broker/reload.h"
@@ -304,6 +306,7 @@ static int run(struct conf *c, struct arguments *a, const sigset_t *signals)
     int status = EXIT_FAILURE;
     struct keeper keeper = {.arguments = a, .validity = validity_watch_new(c->n_listeners)};
     watch_start(&keeper.watch, c);
+    char error[512];
     struct broker *b = make_broker(c);
     if (!b || !keeper.validity) {
         broker_free(b);
@@ -314,6 +317,11 @@ static int run(struct conf *c, struct arguments *a, const sigset_t *signals)
     c = b->policy->conf;
     if (!write_pid_file(c->pid_file) || !drop_privileges(c))
         goto out;
+    if (audit_log_start(c, error, sizeof error) != ERR_OK) { /* as the user who will rotate it */
+        log_error("%s", error);
+        goto out;
+    }
+    audit_event(AUDIT_STARTED, &(struct audit_who){0}, VERSION_TEXT, AUDIT_PAIRS(AUDIT_PAIR("file", c->path ? c->path : "", c->path ? strlen(c->path) : 0)));
     if (broker_start(b) != ERR_OK) {
         log_error("cannot start the threads");
         goto out;
@@ -323,8 +331,10 @@ static int run(struct conf *c, struct arguments *a, const sigset_t *signals)
     wait_for_end(&keeper, signals);
     notify("STOPPING=1");
     broker_stop(b);
+    audit_event(AUDIT_STOPPED, &(struct audit_who){0}, "", AUDIT_NO_PAIRS);
     status = EXIT_SUCCESS;
 out:
+    audit_log_stop();
     c = b->policy->conf;
     if (c->pid_file)
         unlink(c->pid_file);
@@ -352,6 +362,7 @@ static bool check_listener(const struct conf *c, size_t i)
 
 static int check(const struct conf *c)
 {
+    char error[512];
     int status = EXIT_SUCCESS;
     for (size_t i = 0; i < c->n_listeners; i++)
         if (!check_listener(c, i))
@@ -360,6 +371,10 @@ static int check(const struct conf *c)
     if (c->acl_file && !acl)
         status = EXIT_FAILURE;
     acl_unref(acl);
+    if (audit_log_check(c, error, sizeof error) != ERR_OK) {
+        fprintf(stderr, "%s\n", error);
+        status = EXIT_FAILURE;
+    }
     if (status == EXIT_SUCCESS)
         puts("configuration is good");
     return status;

@@ -5,6 +5,7 @@
 #include "base/pool.h"
 #include "base/siphash.h"
 #include "broker/access.h"
+#include "broker/audit_flood.h"
 #include "broker/packet.h"
 #include "broker/refused.h"
 #include "broker/route.h"
@@ -453,9 +454,11 @@ void packet_publish(struct conn *c, uint8_t flags, const uint8_t *body, size_t l
     if (access_publish(c->session, p.topic)) {
         publish_accepted(c, &p);
     } else { /* acknowledged and dropped: 3.1.1 has no other answer [MQTT-3.3.5-2] */
+        const struct audit_who who = audit_conn(c);
         STATS_ADD(c->loop, publish_denied, 1);
-        log_notice("%s: PUBLISH to '%.*s' denied", conn_name(c), (int)(p.topic.len > 200 ? 200 : p.topic.len),
-                   (const char *)p.topic.p);
+        if (audit_flood(c->loop, AUDIT_PUBLISH_DENIED, &who, "PUBLISH denied", AUDIT_PAIRS(AUDIT_PAIR("topic", p.topic.p, p.topic.len))))
+            log_notice("%s: PUBLISH to '%.*s' denied", conn_name(c), (int)(p.topic.len > 200 ? 200 : p.topic.len),
+                       (const char *)p.topic.p);
         acknowledge(c, &p, true, NULL);
     }
     if (c->state == CONN_UP)

@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "base/pool.h"
 #include "broker/audit.h"
+#include "broker/audit_log.h"
 #include "broker/loop.h"
 #include "broker/recheck.h"
 #include "broker/sys.h"
@@ -112,18 +113,28 @@ static bool take_over(struct broker *b, struct conf *(*load)(void *arg, FILE *er
 {
     struct policy *next = load_policy(b, load, arg, errors);
     struct mail *mails = next ? make_mails(b, next) : NULL;
+    struct audit_change *audit = NULL;
+    char error[512];
     if (!mails) {
         if (next)
             (void)fputs("out of memory\n", errors);
         policy_unref(next);
         return false;
     }
-    if (log_reconfigure(&next->conf->log) != ERR_OK) { /* the last thing that can fail */
+    bool good = audit_log_prepare(next->conf, &audit, error, sizeof error) == ERR_OK;
+    if (!good)
+        (void)fprintf(errors, "%s\n", error);
+    if (good && log_reconfigure(&next->conf->log) != ERR_OK) { /* the last thing that can fail */
         (void)fprintf(errors, "log_dest: cannot open the log: %s\n", strerror(errno));
+        good = false;
+    }
+    if (!good) {
+        audit_log_forget(audit);
         free_mails(mails);
         policy_unref(next);
         return false;
     }
+    audit_log_change(audit);
     policy_retire(&b->retired, b->policy);
     b->policy = next;
     send_mails(b, next, mails);

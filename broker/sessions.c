@@ -3,6 +3,7 @@
 
 #include "base/log.h"
 #include "base/pool.h"
+#include "broker/audit.h"
 #include "broker/conn.h"
 #include "broker/entry_ring.h"
 #include "broker/hand_on.h"
@@ -179,8 +180,11 @@ void sessions_end(struct session *s, const char *why)
     struct sessions *t = l->sessions;
     loop_assert_here(l);
     assert(!s->conn);
-    if (why)
+    if (why) {
+        const struct audit_who who = audit_session(s);
         log_info("client '%.*s': session ended: %s", s->client_id_len, s->client_id, why);
+        audit_event(AUDIT_SESSION_ENDED, &who, why, AUDIT_NO_PAIRS);
+    }
     s->member |= s->subs.presence != NULL;
     trie_clear(l->broker->trie, l->epoch_id, &s->subs); /* first: no new copy comes, hand-on chooses others */
     session_drop_queues(s);

@@ -2,6 +2,7 @@
 #include "base/log.h"
 #include "base/pool.h"
 #include "broker/access.h"
+#include "broker/audit_flood.h"
 #include "broker/packet.h"
 #include "broker/replay.h"
 #include "broker/session.h"
@@ -219,7 +220,11 @@ static bool subscribe_one(struct conn *c, const struct mqtt_filter *f, uint8_t *
         if (past && (e != ERR_OK || !added))
             replay_drop(s, past);
     }
-    if (r != MQTT_OK)
+    const struct audit_who who = audit_conn(c);
+    const struct audit_pair filter = AUDIT_PAIR("filter", f->filter.p, f->filter.len), qos = AUDIT_NUMBER("qos", f->options & SUB_QOS);
+    if (r == MQTT_OK)
+        audit_event(AUDIT_SUBSCRIBED, &who, "", AUDIT_PAIRS(filter, qos));
+    else if (audit_flood(c->loop, AUDIT_SUBSCRIBE_DENIED, &who, why, AUDIT_PAIRS(filter)))
         log_notice("%s: SUBSCRIBE to '%.*s' %s", conn_name(c), (int)(f->filter.len > 200 ? 200 : f->filter.len),
                    (const char *)f->filter.p, why);
     *code = mqtt_suback_code((enum mqtt_version)c->version, f->options & SUB_QOS, r);
@@ -287,8 +292,11 @@ void packet_unsubscribe(struct conn *c, const uint8_t *body, size_t len)
         bool gone;
         struct special_filter inner = special_inner(f.filter.p, f.filter.len);
         enum err e = special_unsubscribe(s, c->loop->epoch_id, f.filter.p, f.filter.len, &gone);
-        if (gone)
+        if (gone) {
+            const struct audit_who who = audit_conn(c);
             replay_cancel(s, inner.p, inner.len);
+            audit_event(AUDIT_UNSUBSCRIBED, &who, "", AUDIT_PAIRS(AUDIT_PAIR("filter", f.filter.p, f.filter.len)));
+        }
         if (e == ERR_NOMEM) {
             conn_fail(c, "out of memory");
             return;

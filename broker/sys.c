@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/version.h"
+#include "broker/audit_log.h"
 #include "broker/procfile.h"
 #include "broker/publish.h"
 #include "broker/validity.h"
@@ -223,6 +224,8 @@ static void publish_own_names(struct sys *y, const struct totals *t)
     publish_number(l, "publish/messages/withheld", t->publish_withheld);
     publish_number(l, "protocol_errors", t->protocol_errors);
     publish_number(l, "log/dropped", log_dropped());
+    publish_number(l, "audit/lines", audit_log_lines());
+    publish_number(l, "audit/dropped", audit_log_dropped());
 }
 
 static void publish_end(struct loop *l, const char *kind, const char *listener, const char *what, const struct tls_date *d)

@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "base/pool.h"
 #include "broker/access.h"
+#include "broker/audit_flood.h"
 #include "broker/publish.h"
 #include "broker/sessions.h"
 #include "broker/uthash_keyed.h"
@@ -82,8 +83,10 @@ static struct msg *judged(struct loop *l, const struct identity *who, const char
     struct mqtt_bytes topic = {msg_topic(will), will->topic_len}, at = publish_topic(who, topic, health);
     if (!access_will(l, who, client_id, client_id_len, topic)) {
         STATS_ADD(l, publish_denied, 1);
-        log_notice("CN '%s' client '%.*s': its will on '%.*s' is denied", who->cn, (int)client_id_len, client_id,
-                   (int)(topic.len > 200 ? 200 : topic.len), (const char *)topic.p);
+        const struct audit_who whose = {.identity = who, .client_id = client_id, .client_id_len = client_id_len};
+        if (audit_flood(l, AUDIT_WILL_DENIED, &whose, "will denied", AUDIT_PAIRS(AUDIT_PAIR("topic", topic.p, topic.len))))
+            log_notice("CN '%s' client '%.*s': its will on '%.*s' is denied", who->cn, (int)client_id_len, client_id,
+                       (int)(topic.len > 200 ? 200 : topic.len), (const char *)topic.p);
         return NULL;
     }
     struct msg_spec spec = {

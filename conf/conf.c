@@ -328,6 +328,8 @@ static void set_defaults(struct parser *p)
 		.store_max_size = UINT64_C(16) << 30,
 		.durability = CONF_STRICT,
 		.sync_interval_ms = 1000,
+		.audit_log_max_size = UINT64_C(100) << 20,
+		.audit_checkpoint_lines = 1000,
 		.log = { .level_mask = LOG_ERROR | LOG_WARNING | LOG_NOTICE | LOG_INFO, .to_stderr = true },
 	};
 	p->c->auto_id_prefix = conf_copy_string(p, "auto-");
@@ -395,6 +397,7 @@ void conf_free(struct conf *c)
 	free(c->pins);
 	conf_free_texts(c->clientid_patterns, c->n_clientid_patterns);
 	conf_free_texts(c->include_dirs, c->n_include_dirs);
+	free(c->audit_log);
 	history_policy_unref(c->history);
 	free(c);
 }

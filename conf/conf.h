@@ -91,6 +91,10 @@ struct conf {
 	bool reload_on_change;                /* as SIGHUP does, when the files have changed */
 	char **include_dirs;                  /* what include_dir named, for who watches the files */
 	size_t n_include_dirs;
+	char *audit_log;                      /* NULL: none */
+	uint64_t audit_log_max_size;          /* bytes; default 100 MiB; 0: no limit */
+	uint32_t audit_log_max_age_s;         /* default 0: no limit */
+	uint32_t audit_checkpoint_lines;      /* default 1,000 */
 };
 
 /* Reads path (NULL: defaults alone: a TLS listener on 8883 with certs/…). Every problem is printed to errors as

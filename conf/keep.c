@@ -123,6 +123,7 @@ enum err conf_keep(struct conf *next, const struct conf *running, FILE *warnings
 	next->history = history_policy_ref(running->history);
 	keep_text(&k, "store_dir", &next->store_dir, running->store_dir);
 	keep_text(&k, "master_key_file", &next->master_key_file, running->master_key_file);
+	keep_text(&k, "audit_log", &next->audit_log, running->audit_log);
 	keep_text(&k, "user", &next->user, running->user);
 	keep_text(&k, "pid_file", &next->pid_file, running->pid_file);
 	return k.no_memory ? ERR_NOMEM : ERR_OK;

@@ -15,7 +15,7 @@ from . import env
 from .client import RawClient, tls_context
 
 # Keys that mosquitto does not know.
-OURS_ALONE = {"store", "store_memory_delay_ms", "threads", "handshake_timeout", "wills_at_shutdown", "will_grace", "publish_wait", "allow_plaintext_loopback"}
+OURS_ALONE = {"audit_log", "store", "store_memory_delay_ms", "threads", "handshake_timeout", "wills_at_shutdown", "will_grace", "publish_wait", "allow_plaintext_loopback"}
 
 SANITIZER = re.compile(r"ERROR: \w+Sanitizer|WARNING: \w+Sanitizer|runtime error:|SUMMARY: \w+Sanitizer")
 
