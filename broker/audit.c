@@ -125,6 +125,13 @@ static void log_event(enum audit_kind kind, const struct audit_who *who, const c
     log_write(kinds[kind].level, "%s%s", l.text, n_pairs > 0 ? ")" : "");
 }
 
+void audit_say(enum log_level level, const struct audit_who *who, const char *text)
+{
+    struct line l = {.len = 0};
+    add_who(&l, who);
+    log_write(level, "%s%s%s", l.len > 0 ? l.text + 1 : "", l.len > 0 ? ": " : "", text);
+}
+
 const char *audit_kind_name(enum audit_kind kind)
 {
     return kinds[kind].name;

@@ -5,6 +5,7 @@
 #define BROKER_AUDIT_H
 
 #include "base/identity.h"
+#include "base/log.h"
 
 #include <stddef.h>
 #include <stdint.h>
@@ -47,6 +48,9 @@ struct audit_pair {
 #define AUDIT_PAIRS(...)                                                                                               \
     ((const struct audit_pair[]){__VA_ARGS__}), sizeof((const struct audit_pair[]){__VA_ARGS__}) / sizeof(struct audit_pair)
 #define AUDIT_NO_PAIRS NULL, 0
+
+/* A line of the log: "CN 'x' client 'y' 10.0.0.7:1234: TEXT". */
+void audit_say(enum log_level level, const struct audit_who *who, const char *text);
 
 /* The kind's name in the audit log, with '-' for the log's spaces; static. */
 const char *audit_kind_name(enum audit_kind kind);

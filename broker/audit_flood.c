@@ -2,11 +2,11 @@
 /* A table of fixed size, one place for each hash: an origin that needs the place of another tells that one's count and takes it. */
 #include "broker/audit_flood.h"
 
-#include "base/log.h"
 #include "base/pool.h"
 #include "broker/audit.h"
 
 #include <arpa/inet.h>
+#include <stdio.h>
 #include <string.h>
 
 #define PLACES 128U
@@ -46,10 +46,11 @@ static uint64_t hash_of(enum audit_kind kind, const struct audit_who *who, const
 static void settle(struct flood *f)
 {
     struct audit_who who = {.identity = f->identity, .peer = f->family ? f->peer : NULL, .family = f->family, .peer_port = f->peer_port};
+    char text[TEXT_MAX + 64];
     if (f->counted > 0) {
         audit_event(f->kind, &who, f->text, AUDIT_PAIRS(AUDIT_NUMBER("repeated", f->counted)));
-        log_notice("%s%s%s: %s %u times more in 10 s", f->identity ? "CN '" : "audit", f->identity ? f->identity->cn : "",
-                   f->identity ? "'" : "", f->text, f->counted);
+        snprintf(text, sizeof text, "%s %u times more in 10 s", f->text, f->counted);
+        audit_say(LOG_NOTICE, &who, text);
     }
     identity_unref(f->identity);
     *f = (struct flood){0};

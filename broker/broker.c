@@ -5,12 +5,14 @@
 #include "base/log.h"
 #include "base/pool.h"
 #include "base/random.h"
+#include "base/rate.h"
 #include "broker/audit.h"
 #include "broker/conn.h"
 #include "broker/hand_on.h"
 #include "broker/listener.h"
 #include "broker/loop.h"
 #include "broker/procfile.h"
+#include "broker/quota.h"
 #include "broker/replay.h"
 #include "broker/sessions.h"
 #include "broker/special.h"
@@ -26,6 +28,7 @@
 #include <unistd.h>
 
 #define STOP_WAIT_MS 2000U
+#define ADDRESS_SLOTS 65536U /* 512 KiB; a page of it exists when somebody has used it */
 
 unsigned broker_loop_of(const struct broker *b, const void *client_id, size_t len)
 {
@@ -265,11 +268,13 @@ static enum err make_shared(struct broker *b, FILE *errors)
 {
     char error[512] = "out of memory";
     b->epoch = epoch_new();
+    b->addresses = rate_table_new(ADDRESS_SLOTS);
+    b->quotas = quota_table_new();
     b->trie = b->epoch ? trie_new(b->epoch) : NULL;
     b->retained = b->epoch ? retained_new(b->epoch) : NULL;
     enum err e = ERR_NOMEM;
     b->history = history_policy_ref(b->policy->conf->history);
-    if (b->trie && b->retained && (b->epoch_id = epoch_register(b->epoch)) >= 0)
+    if (b->addresses && b->quotas && b->trie && b->retained && (b->epoch_id = epoch_register(b->epoch)) >= 0)
         e = make_listeners(b);
     if (e == ERR_OK)
         e = open_store(b, error, sizeof error);
@@ -405,6 +410,8 @@ void broker_free(struct broker *b)
         store_close(b->store);
     history_policy_unref(b->history);
     vault_free(b->vault);
+    quota_table_free(b->quotas);
+    rate_table_free(b->addresses);
     free(b->listeners);
     if (b->retained)
         retained_free(b->retained);

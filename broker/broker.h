@@ -18,6 +18,8 @@
 #define LOOPS_MAX 8U
 
 struct loop;
+struct quota_table;
+struct rate_table;
 struct vault;
 
 /* One configured listener; every loop has its own socket for it (SO_REUSEPORT). Its settings are the policy's, by index. */
@@ -37,6 +39,8 @@ struct broker {
     struct store *store;
     struct history_policy *history;   /* one reference; NULL: no topic keeps its past */
     struct vault *vault;              /* NULL: the store is in memory */
+    struct rate_table *addresses;     /* handshakes of each; any loop */
+    struct quota_table *quotas;       /* of identities; its own lock */
     struct listener *listeners;       /* n_listeners of them */
     size_t n_listeners;
     struct loop *loops[LOOPS_MAX];

@@ -7,8 +7,10 @@
 #include "broker/access.h"
 #include "broker/audit_flood.h"
 #include "broker/expiry.h"
+#include "broker/limits.h"
 #include "broker/packet.h"
 #include "broker/publish.h"
+#include "broker/quota.h"
 #include "broker/session.h"
 #include "broker/sessions.h"
 #include "broker/will.h"
@@ -184,6 +186,8 @@ void conn_end(struct conn *c, enum log_level level, bool publish_will, const cha
     conn_enter(c, CONN_CLOSING);
     wheel_cancel(c->loop->wheel, &c->timer);
     expiry_forget(c);
+    limits_unfinished_remove(c);
+    quota_leave(c);
     detach_session(c);
     update_io(c);
     conn_mark_dirty(c);
@@ -224,6 +228,9 @@ void conn_free(struct conn *c)
         c->session->conn = NULL;
         c->session = NULL;
     }
+    limits_unfinished_remove(c);
+    quota_leave(c);
+    STATS_SUB(l, partial_bytes, c->in_cap);
     unlink_conn(c);
     close(c->io.fd);
     transport_free(&c->transport);
@@ -526,18 +533,25 @@ void conn_flush(struct conn *c)
 static enum err keep_input(struct conn *c, const uint8_t *buf, size_t len)
 {
     if (len == 0) {
-        pool_free(c->in);
-        c->in = NULL;
-        c->in_len = c->in_cap = 0;
+        if (c->in) {
+            STATS_SUB(c->loop, partial_bytes, c->in_cap);
+            pool_free(c->in);
+            c->in = NULL;
+            c->in_len = c->in_cap = 0;
+        }
         return ERR_OK;
     }
     if (c->in && buf >= c->in && buf < c->in + c->in_cap) {
         memmove(c->in, buf, len);
     } else {
         if (!c->in || len > c->in_cap) {
+            if (!limits_keep(c, c->in_cap, len))
+                return ERR_FULL;
             uint8_t *p = pool_alloc(len);
-            if (!p)
+            if (!p) {
+                STATS_SUB(c->loop, partial_bytes, len - c->in_cap);
                 return ERR_NOMEM;
+            }
             pool_free(c->in);
             c->in = p;
             c->in_cap = (uint32_t)len;
@@ -557,12 +571,42 @@ static enum err grow_input(struct conn *c)
     size_t cap = (size_t)c->in_cap + c->in_cap / 2;
     if (cap < need)
         cap = need;
+    if (!limits_keep(c, c->in_cap, cap))
+        return ERR_FULL;
     uint8_t *p = pool_realloc(c->in, cap);
-    if (!p)
+    if (!p) {
+        STATS_SUB(c->loop, partial_bytes, cap - c->in_cap);
         return ERR_NOMEM;
+    }
     c->in = p;
     c->in_cap = (uint32_t)cap;
     return ERR_OK;
+}
+
+static void cannot_keep(struct conn *c, enum err e)
+{
+    conn_end(c, e == ERR_FULL ? LOG_NOTICE : LOG_ERROR, true, "%s", e == ERR_FULL ? "max_partial_packet_memory reached" : "out of memory");
+}
+
+/* Has a packet begun that is not complete? Within TLS, where nothing is decrypted of it yet, too. */
+static bool has_partial(const struct conn *c)
+{
+    return c->in_len > 0 || (c->transport.tls && tls_conn_partial(c->transport.tls));
+}
+
+/* It has begun, and its end has to come in time. used: bytes of complete ones before it. The timer is set when there was no such packet for a
+ * while: who streams has one nearly always. */
+static void watch_partial(struct conn *c, size_t used)
+{
+    struct loop *l = c->loop;
+    if (used > 0 || !c->partial)
+        c->partial_ms = (uint32_t)l->now_ms;
+    if (c->partial || l->conf->packet_timeout_s == 0 || c->state != CONN_UP)
+        return;
+    c->partial = true;
+    uint64_t due_ms = l->now_ms + (uint64_t)l->conf->packet_timeout_s * 1000;
+    if (!wheel_armed(&c->timer) || due_ms < c->timer.due_ms)
+        loop_arm(l, &c->timer, due_ms);
 }
 
 static void after_input(struct conn *c)
@@ -585,12 +629,14 @@ static void handle_cipher(struct conn *c, struct tls_io *io)
         if (have <= GATHER_MAX) {
             if (have > 0)
                 memcpy(buf, c->in, have);
-        } else if (grow_input(c) == ERR_OK) {
+        } else {
+            enum err e = grow_input(c);
+            if (e != ERR_OK) {
+                cannot_keep(c, e);
+                return;
+            }
             buf = c->in;
             cap = c->in_cap;
-        } else {
-            conn_end(c, LOG_ERROR, true, "out of memory");
-            return;
         }
         status = c->transport.ops->read(&c->transport, io, buf + have, cap - have, &got);
         have += got;
@@ -601,10 +647,13 @@ static void handle_cipher(struct conn *c, struct tls_io *io)
         size_t used = c->hold ? 0 : packet_consume(c, buf, have);
         if (c->state == CONN_CLOSING)
             return;
-        if (keep_input(c, buf + used, have - used) != ERR_OK) {
-            conn_end(c, LOG_ERROR, true, "out of memory");
+        enum err e = keep_input(c, buf + used, have - used);
+        if (e != ERR_OK) {
+            cannot_keep(c, e);
             return;
         }
+        if (has_partial(c))
+            watch_partial(c, used);
     } while (status == TLS_DONE);
     if (status == TLS_FAILED)
         conn_end(c, LOG_NOTICE, true, "TLS: %s %s", tls_cause_text(tls_conn_cause(c->transport.tls)),
@@ -703,10 +752,13 @@ void conn_backlog_step(struct conn *c)
     size_t used = packet_consume(c, c->in, c->in_len);
     if (c->state == CONN_CLOSING)
         return;
-    if (keep_input(c, c->in + used, c->in_len - used) != ERR_OK) {
-        conn_end(c, LOG_ERROR, true, "out of memory");
+    enum err e = keep_input(c, c->in + used, c->in_len - used);
+    if (e != ERR_OK) {
+        cannot_keep(c, e);
         return;
     }
+    if (has_partial(c))
+        watch_partial(c, used);
     after_input(c);
 }
 
@@ -734,6 +786,22 @@ static void on_io(struct ev_loop *ev, ev_io *w, int revents)
 
 /* ---- time ---- */
 
+/* When the packet that has begun has to be complete; UINT64_MAX: there is none. */
+static uint64_t packet_due(struct conn *c)
+{
+    uint32_t passed_ms = (uint32_t)c->loop->now_ms - c->partial_ms;
+    c->partial = c->loop->conf->packet_timeout_s > 0 && has_partial(c);
+    return c->partial ? c->loop->now_ms - passed_ms + (uint64_t)c->loop->conf->packet_timeout_s * 1000 : UINT64_MAX;
+}
+
+static void packet_too_slow(struct conn *c)
+{
+    const struct audit_who who = audit_conn(c);
+    STATS_ADD(c->loop, limit_packets, 1);
+    limits_reached(c->loop, &who, "packet_timeout");
+    conn_end(c, LOG_NOTICE, true, "packet_timeout: a packet has begun and does not end");
+}
+
 static void on_timer(struct wheel_timer *t, void *owner)
 {
     struct loop *l = owner;
@@ -746,12 +814,17 @@ static void on_timer(struct wheel_timer *t, void *owner)
         conn_end(c, LOG_NOTICE, false, "%s", why);
         return;
     }
-    if (c->hold & ~HOLD_OUTPUT) /* we do not read: silence is ours, not the client's */
+    if (c->hold & ~HOLD_OUTPUT) { /* we do not read: silence is ours, not the client's */
         c->last_in_ms = l->now_ms;
-    if (l->now_ms >= c->last_in_ms + c->keepalive_ms)
+        c->partial_ms = (uint32_t)l->now_ms;
+    }
+    uint64_t keepalive_ms = c->keepalive_ms > 0 ? c->last_in_ms + c->keepalive_ms : UINT64_MAX, packet_ms = packet_due(c);
+    if (l->now_ms >= keepalive_ms)
         conn_end(c, LOG_NOTICE, true, "keepalive exceeded");
-    else
-        loop_arm(l, t, c->last_in_ms + c->keepalive_ms);
+    else if (l->now_ms >= packet_ms)
+        packet_too_slow(c);
+    else if (keepalive_ms != UINT64_MAX || packet_ms != UINT64_MAX)
+        loop_arm(l, t, keepalive_ms < packet_ms ? keepalive_ms : packet_ms);
 }
 
 /* ---- beginning ---- */
@@ -777,9 +850,21 @@ static void keep_peer(struct conn *c, const struct sockaddr *peer)
     }
 }
 
+static bool admit(struct loop *l, struct conn *c, const struct sockaddr *peer)
+{
+    keep_peer(c, peer);
+    const struct audit_who who = audit_conn(c);
+    return limits_admit(l, &who);
+}
+
 void conn_accept(struct loop *l, struct listener *listener, int fd, const struct sockaddr *peer)
 {
     struct conn *c = calloc(1, sizeof *c);
+    if (c && !admit(l, c, peer)) {
+        free(c);
+        close(fd);
+        return;
+    }
     if (!c || transport_open(&c->transport, l->policy->tls[listener->index]) != ERR_OK) {
         log_error("out of memory for a connection");
         free(c);
@@ -789,7 +874,6 @@ void conn_accept(struct loop *l, struct listener *listener, int fd, const struct
     int on = 1;
     if (l->conf->set_tcp_nodelay)
         setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-    keep_peer(c, peer);
     c->listener = listener;
     c->version = MQTT_V311;
     c->state = CONN_HANDSHAKE;
@@ -798,6 +882,7 @@ void conn_accept(struct loop *l, struct listener *listener, int fd, const struct
     atomic_fetch_add_explicit(&listener->connections, 1, memory_order_relaxed);
     STATS_ADD(l, connections, 1);
     link_conn(l, c);
+    limits_unfinished_add(c);
     ev_io_init(&c->io, on_io, fd, EV_READ);
     c->io.data = c;
     ev_io_start(l->ev, &c->io);
@@ -808,6 +893,7 @@ void conn_accept(struct loop *l, struct listener *listener, int fd, const struct
 void conn_opening(struct conn *c)
 {
     conn_enter(c, CONN_OPENING);
+    limits_unfinished_remove(c);
     wheel_cancel(c->loop->wheel, &c->timer);
 }
 
@@ -815,6 +901,7 @@ void conn_up(struct conn *c)
 {
     struct loop *l = c->loop;
     conn_enter(c, CONN_UP);
+    limits_unfinished_remove(c);
     c->logged_up = true;
     STATS_ADD(l, connected, 1);
     wheel_cancel(l->wheel, &c->timer);
@@ -836,6 +923,7 @@ static void arrive(struct mail *m, void *owner)
     pool_free(m);
     link_conn(l, c);
     STATS_ADD(l, connections, 1);
+    STATS_ADD(l, partial_bytes, c->in_cap);
     c->placed = true;
     loop_arm(l, &c->timer, c->timer.due_ms);
     if (l->stopping)
@@ -863,6 +951,8 @@ void conn_move(struct conn *c, unsigned to)
     loop_forget_fd(l, c->io.fd);
     wheel_cancel(l->wheel, &c->timer);
     c->timer.due_ms = due_ms;
+    limits_unfinished_remove(c);
+    STATS_SUB(l, partial_bytes, c->in_cap);
     unlink_conn(c);
     STATS_SUB(l, connections, 1);
     loop_send(l, to, &m->mail, 0);

@@ -23,7 +23,10 @@ enum conn_state {
 };
 
 /* Why input waits (bits). */
-enum { HOLD_OPENING = 1, HOLD_BACKLOG = 2, HOLD_ACKS = 4, HOLD_STARVED = 8, HOLD_STOPPING = 16, HOLD_OUTPUT = 32, HOLD_REFUSED = 64 };
+enum { HOLD_OPENING = 1, HOLD_BACKLOG = 2, HOLD_ACKS = 4, HOLD_STARVED = 8, HOLD_STOPPING = 16, HOLD_OUTPUT = 32, HOLD_REFUSED = 64,
+       HOLD_RATE = 128 };
+
+struct meter;
 
 struct conn {
     ev_io io;                  /* reads, and writes while pending is not empty */
@@ -47,14 +50,18 @@ struct conn {
     uint32_t ctl_off, ctl_len, ctl_cap;
     uint8_t *pending;          /* ciphertext that the socket did not take */
     uint32_t pending_off, pending_len;
+    struct conn *unfinished_next, **unfinished_prev; /* before CONNECT; prev NULL: not in the list */
+    struct meter *meter;       /* NULL: its identity has no limits (broker/quota.h) */
     struct msg *big;           /* a PUBLISH whose payload is being sent in pieces */
     size_t big_left;           /* bytes of it */
 
     uint32_t keepalive_ms;     /* 1.5 × what CONNECT said; 0: none */
+    uint32_t partial_ms;       /* monotonic, its low bits: when the packet began that is not complete */
     uint32_t serial;           /* session->conn_serial when it was attached */
     uint8_t state, version, hold;
     uint8_t move_to;           /* loop + 1 that it moves to when its input has been kept; 0: stays */
     bool dirty, in_handshakes, in_backlog, in_starved, dead, placed, logged_up;
+    bool partial;              /* the timer knows of the packet that is not complete */
     uint8_t family;            /* AF_INET, AF_INET6 */
     uint8_t certificate_level; /* enum validity, as counted (broker/expiry.h) */
     uint16_t peer_port;

@@ -6,7 +6,9 @@
 #include "broker/audit_flood.h"
 #include "broker/clientid.h"
 #include "broker/expiry.h"
+#include "broker/limits.h"
 #include "broker/packet.h"
+#include "broker/quota.h"
 #include "broker/recheck.h"
 #include "broker/sessions.h"
 #include "broker/will.h"
@@ -182,6 +184,21 @@ static struct session *settle_former(struct conn *c, struct session *s, bool cle
     return NULL;
 }
 
+/* key: of the limit; "": no memory. */
+static void refuse_by_limit(struct conn *c, const char *key, struct mqtt_bytes client_id)
+{
+    struct audit_who who = audit_conn(c);
+    who.client_id = client_id.p;
+    who.client_id_len = client_id.len;
+    if (strcmp(key, "max_connections_per_identity") == 0)
+        STATS_ADD(c->loop, limit_connections, 1);
+    else if (*key)
+        STATS_ADD(c->loop, limit_connects, 1);
+    if (*key)
+        limits_reached(c->loop, &who, key);
+    refuse(c, MQTT_SERVER_UNAVAILABLE, *key ? key : "out of memory");
+}
+
 static void connect_here(struct conn *c, const struct mqtt_connect *m, struct mqtt_bytes client_id)
 {
     struct loop *l = c->loop;
@@ -194,6 +211,11 @@ static void connect_here(struct conn *c, const struct mqtt_connect *m, struct mq
         audit_flood(l, AUDIT_CLIENT_ID_REFUSED, &who, "client id in use under another identity",
                     AUDIT_PAIRS(AUDIT_PAIR("owner", s->identity->cn, s->identity->cn_len)));
         refuse(c, MQTT_BAD_CLIENT_ID, "client id in use under another identity");
+        return;
+    }
+    const char *limit = quota_enter(c, s && s->conn);
+    if (limit) {
+        refuse_by_limit(c, limit, client_id);
         return;
     }
     if (!make_will(c, m)) {

@@ -316,6 +316,7 @@ struct loop *loop_new(struct broker *b, unsigned index)
     if (!l)
         return NULL;
     *l = (struct loop){.broker = b, .index = index, .epoch_id = -1, .policy = policy_ref(b->policy), .conf = b->policy->conf};
+    l->unfinished.last = &l->unfinished.first;
     read_clocks(l);
     l->ev = ev_loop_new(EVBACKEND_EPOLL | EVFLAG_NOENV);
     l->epoll_fd = l->ev ? find_epoll_fd(b, index) : -1;

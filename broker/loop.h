@@ -87,6 +87,10 @@ struct loop {
     struct conn_list handshakes;       /* readable, before the handshake's end */
     struct conn_list backlog;          /* have undecoded input that is allowed to go on */
     struct conn_list starved;          /* publishers stopped because another loop's mailbox is full */
+    struct {                           /* before CONNECT, in order of arrival (broker/limits.h) */
+        struct conn *first, **last;    /* last: the link that ends the list */
+        uint32_t count;
+    } unfinished;
     struct conn_list dead;             /* to be freed at the end of the turn */
     struct accept_watcher *accepts;    /* one for each listener */
 

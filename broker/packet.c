@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 #include "broker/packet.h"
 
+#include "broker/quota.h"
 #include "broker/session.h"
 #include "mqtt/encode.h"
 
@@ -113,6 +114,8 @@ size_t packet_consume(struct conn *c, const uint8_t *buf, size_t len)
         c->last_in_ms = c->loop->now_ms;
         STATS_ADD(c->loop, packets_received, 1);
         dispatch(c, &f, buf + used + f.header_len);
+        if (c->meter)
+            quota_packet(c, f.type == MQTT_PUBLISH, mqtt_frame_size(&f));
         if (c->move_to) /* CONNECT is decoded again on the loop that it belongs to */
             break;
         used += mqtt_frame_size(&f);

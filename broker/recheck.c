@@ -6,6 +6,7 @@
 #include "broker/access.h"
 #include "broker/audit.h"
 #include "broker/expiry.h"
+#include "broker/quota.h"
 #include "broker/replay.h"
 #include "broker/session.h"
 #include "broker/sessions.h"
@@ -35,6 +36,8 @@ static void check_conn(struct conn *c)
     if (!why) {
         if (c->state == CONN_UP)
             expiry_check(c);
+        if (c->state == CONN_UP)
+            quota_follow(c);
         return;
     }
     const struct audit_who who = audit_conn(c);

@@ -23,6 +23,9 @@ struct stats {
     _Atomic uint64_t expired;                            /* sessions that expired */
     _Atomic uint64_t queued, queued_bytes;               /* messages in memory queues, now */
     _Atomic uint64_t certificates_month, certificates_week, certificates_over; /* of connected clients: 30 to 7 days left, less, none */
+    _Atomic uint64_t limit_handshakes, limit_unfinished, limit_connections, limit_connects, limit_pauses, limit_subscriptions,
+        limit_packets, limit_memory;                     /* how often each was reached (broker/limits.h, broker/quota.h) */
+    _Atomic uint64_t partial_bytes;                      /* memory of packets that are not complete, now */
     _Atomic uint64_t turns, busy_delays;
 };
 

@@ -207,6 +207,7 @@ static bool subscribe_one(struct conn *c, const struct mqtt_filter *f, uint8_t *
     } else if (conf->max_subscriptions_per_client > 0 && s->subs.count >= conf->max_subscriptions_per_client) {
         r = MQTT_QUOTA_EXCEEDED;
         why = "refused: max_subscriptions_per_client reached";
+        STATS_ADD(c->loop, limit_subscriptions, 1);
     } else {
         bool added;
         struct replay *past = is_shared(inner) ? NULL : replay_new(s, f->filter.p, f->filter.len, &spec, f->options & SUB_QOS); /* started behind SUBACK */

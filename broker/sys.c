@@ -23,7 +23,8 @@
 struct totals {
     uint64_t bytes_received, bytes_sent, packets_received, packets_sent, publish_received, publish_sent, publish_bytes_received,
         publish_bytes_sent, publish_dropped, publish_denied, publish_withheld, connects, handshakes, handshakes_failed, protocol_errors, connected,
-        connections, sessions, certificates_month, certificates_week, certificates_over, persistent_away, expired, queued, queued_bytes;
+        connections, sessions, certificates_month, certificates_week, certificates_over, persistent_away, expired, queued, queued_bytes,
+        limit_handshakes, limit_unfinished, limit_connections, limit_connects, limit_pauses, limit_subscriptions, limit_packets, limit_memory, partial_bytes;
 };
 
 static struct totals sum(const struct broker *b)
@@ -54,6 +55,15 @@ static struct totals sum(const struct broker *b)
         SUM(expired);
         SUM(queued);
         SUM(queued_bytes);
+        SUM(limit_handshakes);
+        SUM(limit_unfinished);
+        SUM(limit_connections);
+        SUM(limit_connects);
+        SUM(limit_pauses);
+        SUM(limit_subscriptions);
+        SUM(limit_packets);
+        SUM(limit_memory);
+        SUM(partial_bytes);
         SUM(certificates_month);
         SUM(certificates_week);
         SUM(certificates_over);
@@ -267,6 +277,19 @@ static void publish_certificates(struct sys *y, const struct totals *t)
     publish_number(l, "certificates/clients/expired", t->certificates_over);
 }
 
+static void publish_limits(struct loop *l, const struct totals *t)
+{
+    publish_number(l, "limits/handshakes", t->limit_handshakes);
+    publish_number(l, "limits/unfinished_handshakes", t->limit_unfinished);
+    publish_number(l, "limits/connections", t->limit_connections);
+    publish_number(l, "limits/connects", t->limit_connects);
+    publish_number(l, "limits/pauses", t->limit_pauses);
+    publish_number(l, "limits/subscriptions", t->limit_subscriptions);
+    publish_number(l, "limits/packet_timeouts", t->limit_packets);
+    publish_number(l, "limits/partial_packets", t->limit_memory);
+    publish_number(l, "partial_packets/bytes", t->partial_bytes);
+}
+
 static void publish_all(struct sys *y)
 {
     struct loop *l = y->loop;
@@ -282,6 +305,7 @@ static void publish_all(struct sys *y)
     publish_number(l, "heap/maximum", y->heap_max);
     publish_loads(y, &t);
     publish_own_names(y, &t);
+    publish_limits(l, &t);
     publish_store(y);
     publish_certificates(y, &t);
     y->last = t;

@@ -58,6 +58,14 @@ struct conf {
 	uint32_t handshake_timeout_s;         /* TLS handshake and CONNECT together; default 10 */
 	uint32_t publish_wait_s;              /* default 30; 0: a publisher whose message is refused is closed at once */
 	uint32_t will_grace_s;                /* default 60 */
+	uint32_t max_handshakes_per_minute;   /* of one address (IPv6: its /64); 0: no limit, as below */
+	uint32_t max_unfinished_handshakes;   /* of all; default 20,000 */
+	uint32_t max_connections_per_identity;
+	uint32_t max_connects_per_minute;     /* of one identity */
+	uint32_t max_messages_per_second;     /* PUBLISH of one identity */
+	uint64_t max_bytes_per_second;        /* in packets of one identity */
+	uint32_t packet_timeout_s;            /* for a packet that has begun; default 300 */
+	uint64_t max_partial_packet_memory;   /* bytes; default 1 GiB */
 	enum conf_queue_full queue_full;
 
 	/* behaviour */

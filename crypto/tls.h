@@ -115,6 +115,8 @@ const char *tls_conn_detail(const struct tls_conn *c);
 struct identity *tls_conn_identity(const struct tls_conn *c);
 /* After a failed handshake: whom the certificate that was sent names, if it was readable; nothing of it was proven. Borrowed; NULL: nobody. */
 const struct identity *tls_conn_claimed(const struct tls_conn *c);
+/* Has a record begun that is not complete? */
+bool tls_conn_partial(const struct tls_conn *c);
 const char *tls_conn_version(const struct tls_conn *c); /* "TLSv1.3" */
 const char *tls_conn_cipher(const struct tls_conn *c);
 

@@ -557,6 +557,11 @@ const struct identity *tls_conn_claimed(const struct tls_conn *c)
 	return c->id;
 }
 
+bool tls_conn_partial(const struct tls_conn *c)
+{
+	return c->part_len > 0;
+}
+
 const char *tls_conn_version(const struct tls_conn *c)
 {
 	return wolfSSL_get_version(c->ssl);
