@@ -167,10 +167,7 @@ fuzz:
 	$(Q)$(MAKE) --no-print-directory MODE=fuzz CC=clang fuzz-all
 .PHONY: fuzz-all
 fuzz-all: $(FUZZ:%=build/fuzz/fuzz_%)
-	$(Q)for f in $(FUZZ); do mkdir -p build/fuzz/corpus/$$f; dict=tests/fuzz/$$f.dict; test -f $$dict && dict=-dict=$$dict || dict=; \
-	echo "fuzz $$f: $(FUZZ_SECONDS) s"; build/fuzz/fuzz_$$f -max_total_time=$(FUZZ_SECONDS) -print_final_stats=1 $$dict \
-	-artifact_prefix=build/fuzz/$$f- build/fuzz/corpus/$$f tests/fuzz/corpus/$$f >build/fuzz/$$f.log 2>&1 || { tail -n 40 build/fuzz/$$f.log; exit 1; }; \
-	grep -E 'number_of_executed_units|new_units_added' build/fuzz/$$f.log; done
+	$(Q)scripts/run-fuzz.sh $(FUZZ_SECONDS) $(FUZZ)
 build/fuzz/fuzz_%: build/fuzz/tests/fuzz/fuzz_%.o $(LIB)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(ALL_CFLAGS) -fsanitize=fuzzer $(ALL_LDFLAGS) -o $@ $^ $(LIBS)
