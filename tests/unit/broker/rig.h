@@ -202,8 +202,8 @@ static inline void rig_start(const char *settings)
 	int fd = mkstemp(path);
 	FILE *f = fd >= 0 ? fdopen(fd, "w") : NULL;
 	ck_assert(f != NULL);
-	fprintf(f, "allow_plaintext_loopback true\nsys_interval 0\nthreads 1\nstore memory\nbusy_delay_us 0\nlog_type error\n%s\n"
-		"listener 1 127.0.0.1\n", settings);
+	fprintf(f, "allow_plaintext_loopback true\nsys_interval 0\nthreads 1\nstore memory\nbusy_delay_us 0\nlog_type error\n"
+		"listener 1 127.0.0.1\n%s\n", settings);
 	fclose(f);
 	rig.conf = conf_load(path, stderr);
 	unlink(path);
