@@ -118,8 +118,10 @@ static void unsubscribe(struct world *w, unsigned session, struct text text)
 	struct subscription *s = find(w, session, text);
 	enum err e = trie_unsubscribe(w->trie, w->thread, &w->sets[session], text.p, text.len);
 	require((e == ERR_OK) == (s != NULL));
-	if (s)
-		*s = w->subs[--w->n_subs];
+	if (!s)
+		return;
+	w->n_subs--;
+	*s = w->subs[w->n_subs];
 }
 
 /* The first of its group and filter in the model? */
@@ -168,8 +170,10 @@ static void retain(struct world *w, bool keep, struct text topic)
 	msg_unref(m);
 	if (keep && !known)
 		w->topics[w->n_topics++] = topic;
-	else if (!keep && known)
-		*known = w->topics[--w->n_topics];
+	if (keep || !known)
+		return;
+	w->n_topics--;
+	*known = w->topics[w->n_topics];
 }
 
 struct looking {
