@@ -36,11 +36,11 @@ static const struct option table[] = {
 	{ "-u", "--username", TEXT, FOR_ALL, true, AT(username), 0, 0, "NAME", "user name (the broker goes by the certificate)" },
 	{ "-P", "--pw", TEXT, FOR_ALL, true, AT(password), 0, 0, "PASSWORD", "password" },
 	{ "-V", "--protocol-version", PROTOCOL, FOR_ALL, true, AT(version31), 0, 0, "VERSION", "mqttv311 or mqttv31" },
-	{ NULL, "--cafile", TEXT, FOR_ALL, true, AT(cafile), 0, 0, "FILE", "the authorities, PEM" },
+	{ NULL, "--cafile", TEXT, FOR_ALL | FOR_RECEIPT, true, AT(cafile), 0, 0, "FILE", "the authorities, PEM" },
 	{ NULL, "--capath", TEXT, FOR_ALL, true, AT(capath), 0, 0, "FOLDER", "the authorities, for TLS alone: sealing needs --cafile" },
-	{ NULL, "--cert", TEXT, FOR_ALL, true, AT(certfile), 0, 0, "FILE", "this client's certificate, PEM: who it is" },
-	{ NULL, "--key", TEXT, FOR_ALL, true, AT(keyfile), 0, 0, "FILE", "its private key, PEM" },
-	{ NULL, "--crlfile", TEXT, FOR_ALL, true, AT(crlfile), 0, 0, "FILE", "revocation lists, for the senders of sealed messages" },
+	{ NULL, "--cert", TEXT, FOR_ALL | FOR_RECEIPT, true, AT(certfile), 0, 0, "FILE", "this client's certificate, PEM: who it is" },
+	{ NULL, "--key", TEXT, FOR_ALL | FOR_RECEIPT, true, AT(keyfile), 0, 0, "FILE", "its private key, PEM" },
+	{ NULL, "--crlfile", TEXT, FOR_ALL | FOR_RECEIPT, true, AT(crlfile), 0, 0, "FILE", "revocation lists, for the senders of sealed messages" },
 	{ NULL, "--ciphers", TEXT, FOR_ALL, true, AT(ciphers), 0, 0, "LIST", "TLS 1.2 cipher suites" },
 	{ NULL, "--tls-version", TEXT, FOR_ALL, true, AT(tls_version), 0, 0, "VERSION", "tlsv1.2 or tlsv1.3" },
 	{ NULL, "--tls-alpn", TEXT, FOR_ALL, true, AT(tls_alpn), 0, 0, "NAME", "TLS application protocol" },
@@ -84,6 +84,10 @@ static const struct option table[] = {
 	{ NULL, "--history", TEXT, FOR_SUB, false, AT(history), 0, 0, "SPEC", "first the past: 100, 15m, 7d, since-<ms> or all" },
 	{ NULL, "--max-age", SPAN_MS, FOR_SUB, true, AT(max_age_ms), 0, 0, "SPAN", "refuse sealed messages older than 90s, 15m, 12h, 7d" },
 	{ NULL, "--accept", TEXT, FOR_SUB, true, AT(accept), 0, 0, "VERDICTS", "which are printed (live,late,past); also: revoked-since, duplicate" },
+	{ NULL, "--transcript", TEXT, FOR_SUB, true, AT(transcript), 0, 0, "FILE", "append each verified sealed message to it: proof for later" },
+
+	{ NULL, "--first", COUNT, FOR_RECEIPT, false, AT(first), 0, 0, "N", "make: the first message that the receipt is about (1)" },
+	{ "-o", "--output", TEXT, FOR_RECEIPT, false, AT(output), 0, 0, "FILE", "make: where the receipt goes (standard output)" },
 
 	{ NULL, "--mode", TEXT, FOR_TOPIC, false, AT(mode), 0, 0, "MODE", "broker (the default), open or owner" },
 	{ NULL, "--signatures", TEXT, FOR_TOPIC, false, AT(sign_policy), 0, 0, "POLICY", "off, optional (the default) or required" },
@@ -100,7 +104,7 @@ static const struct option table[] = {
 
 	{ "-v", "--verbose", SWITCH, FOR_MESSAGES, false, AT(verbose), 0, 0, NULL, "sub: topic before each payload; pub: a line for each acknowledgement" },
 	{ "-d", "--debug", SWITCH, FOR_ALL, false, AT(debug), 0, 0, NULL, "what the MQTT library does" },
-	{ NULL, "--quiet", SWITCH, FOR_ALL, true, AT(quiet), 0, 0, NULL, "no messages on standard error" },
+	{ NULL, "--quiet", SWITCH, FOR_ALL | FOR_RECEIPT, true, AT(quiet), 0, 0, NULL, "no messages on standard error" },
 
 	{ "-D", "--property", UNSUPPORTED, FOR_MESSAGES, false, 0, 0, 0, NULL, "properties are MQTT 5's, which the broker does not speak" },
 	{ "-x", "--session-expiry-interval", UNSUPPORTED, FOR_MESSAGES, false, 0, 0, 0, NULL, "MQTT 5's; see the broker's persistent_client_expiration" },
@@ -326,7 +330,7 @@ static const char *file_path(void)
 /* Paths in the file are relative to its folder. */
 static const char *file_value(const struct option *spec, const char *path, struct text_line value)
 {
-	static const char *const files[] = { "--cafile", "--capath", "--cert", "--key", "--crlfile" };
+	static const char *const files[] = { "--cafile", "--capath", "--cert", "--key", "--crlfile", "--transcript" };
 	const char *slash = strrchr(path, '/');
 	char *text = NULL;
 	bool is_path = false;
@@ -435,10 +439,10 @@ bool options_can_seal(const struct options *o)
 }
 
 /* What does not go together. */
-static bool fits(const struct options *o, const char *name)
+static bool fits(const struct options *o, const char *name, unsigned command)
 {
 	const struct place tls = { name, "--cert" }, id = { name, "-c" }, view = { name, "--sealed" }, will = { name, "--will-payload" };
-	if ((o->certfile || o->keyfile) && !o->cafile && !o->capath)
+	if (command != FOR_RECEIPT && (o->certfile || o->keyfile) && !o->cafile && !o->capath)
 		return fail(&tls, "without --cafile or --capath there is nobody to trust");
 	if (!o->certfile != !o->keyfile)
 		return fail(&tls, "expected --cert and --key together");
@@ -466,7 +470,8 @@ bool options_read(struct options *o, unsigned command, int argc, char **argv, bo
 	o->random_filter = 100;
 	o->accept = "live,late,past";
 	o->history_count = o->history_age_s = o->history_bytes = o->rotate_age_s = o->rotate_count = -1;
-	return read_file(o, argv[0], command) && read_environment(o, argv[0], command) && read_words(o, command, argc, argv, help) && fits(o, argv[0]);
+	return read_file(o, argv[0], command) && read_environment(o, argv[0], command) && read_words(o, command, argc, argv, help) &&
+	       fits(o, argv[0], command);
 }
 
 void options_print(unsigned command)

@@ -14,9 +14,9 @@
 
 /* Which commands know an option. */
 enum {
-	FOR_PUB = 1, FOR_SUB = 2, FOR_TOPIC = 4, FOR_KEY = 8,
+	FOR_PUB = 1, FOR_SUB = 2, FOR_TOPIC = 4, FOR_KEY = 8, FOR_RECEIPT = 16,
 	FOR_MESSAGES = FOR_PUB | FOR_SUB,
-	FOR_ALL = FOR_PUB | FOR_SUB | FOR_TOPIC | FOR_KEY,
+	FOR_ALL = FOR_PUB | FOR_SUB | FOR_TOPIC | FOR_KEY,  /* that connect */
 };
 
 #define OPTIONS_LIST_MAX 64u
@@ -44,7 +44,7 @@ struct options { /* NOLINT(clang-analyzer-optin.performance.Padding): in groups 
 	const char *message, *file;
 	bool null_message, stdin_lines, stdin_whole;
 	/* sub */
-	const char *format, *history, *accept;
+	const char *format, *history, *accept, *transcript;
 	bool no_newline, no_retained, retained_only, remove_retained, exit_after_suback, pretty;
 	int64_t max_age_ms;
 	/* sealing */
@@ -55,6 +55,9 @@ struct options { /* NOLINT(clang-analyzer-optin.performance.Padding): in groups 
 	int64_t history_count, history_age_s, history_bytes, rotate_age_s, rotate_count; /* -1: not given */
 	bool json, show_keys;
 	char *url; /* what -L's parts point into */
+	/* receipt */
+	int64_t first;
+	const char *output;
 	/* what stands between and behind the options */
 	struct text_list words;
 };

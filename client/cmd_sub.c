@@ -5,12 +5,14 @@
 #include "client/cli_keys.h"
 #include "client/cli_link.h"
 #include "client/cmd.h"
+#include "client/transcript.h"
 
 #include "base/clock.h"
 #include "base/random.h"
 
 #include <mosquitto.h>
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -43,6 +45,7 @@ struct sub {
 	const struct options *o;
 	struct link *link;
 	struct keys *keys;
+	struct transcript *transcript; /* or NULL */
 	struct filter filters[OPTIONS_LIST_MAX];
 	struct held *first, **end;
 	bool failed, done, any_refused, was_up;
@@ -189,6 +192,24 @@ static void show(struct sub *s, const struct held *m, const char *topic, const v
 		finish(s);
 }
 
+/* What is printed stands in the transcript first. */
+static bool keep(struct sub *s, const struct held *m, const char *topic, const struct sealmq_message *sealed)
+{
+	const void *cert;
+	size_t len;
+	if (!s->transcript)
+		return true;
+	enum sealmq_err known = sealmq_cert(keys_member(s->keys), sealed->fingerprint, &cert, &len);
+	enum err e = known == SEALMQ_OK ? transcript_add(s->transcript, topic, (uint64_t)m->arrived.tv_sec * 1000 + (uint64_t)m->arrived.tv_nsec / 1000000,
+	                                                 sealmq_verdict_text(sealed->verdict), cert, len, m->payload, m->len)
+	                                : ERR_NOT_FOUND;
+	if (e == ERR_OK)
+		return true;
+	complain(s->o, "%s: %s", s->o->transcript, e == ERR_IO ? strerror(errno) : err_text(e));
+	fail(s);
+	return false;
+}
+
 /* What the options say about an authentic message. */
 static void judge(struct sub *s, const struct held *m, const char *topic, const void *plain, const struct sealmq_message *sealed)
 {
@@ -200,7 +221,7 @@ static void judge(struct sub *s, const struct held *m, const char *topic, const 
 			refuse(s, topic, sealmq_verdict_text(sealed->verdict));
 	} else if (s->o->max_age_ms && (sealed->time_ms == 0 || (now > sealed->time_ms && now - sealed->time_ms > (uint64_t)s->o->max_age_ms))) {
 		refuse(s, topic, "older than --max-age");
-	} else {
+	} else if (keep(s, m, topic, sealed)) {
 		show(s, m, topic, plain, sealed->len, sealed);
 	}
 }
@@ -361,6 +382,8 @@ static int usage_error(const struct options *o)
 		why = "expected options only; a filter stands behind -t";
 	else if (o->retained_only && o->no_retained)
 		why = "--retained-only and -R together leave nothing";
+	if (!why && o->transcript && (o->plain || !options_can_seal(o)))
+		why = "--transcript keeps sealed messages: it needs --cafile, --cert and --key, and not --plain";
 	for (size_t i = 0; i < o->topics.n && !why; i++)
 		if (mosquitto_sub_topic_check(o->topics.items[i]) != MOSQ_ERR_SUCCESS)
 			why = "-t: not a topic filter ('+' alone in a level, '#' alone in the last, valid UTF-8, not empty)";
@@ -377,6 +400,19 @@ static int status_of(const struct sub *s, enum link_event end)
 	if (end == LINK_TIMEOUT)
 		return EXIT_TIMEOUT;
 	return s->any_refused ? EXIT_REFUSED : EXIT_DONE;
+}
+
+static bool open_transcript(struct sub *s)
+{
+	uint8_t holder[32];
+	char error[512];
+	if (!s->o->transcript)
+		return true;
+	sealmq_fingerprint(keys_member(s->keys), holder);
+	s->transcript = transcript_open(s->o->transcript, holder, clock_wall_ms(), error, sizeof error);
+	if (!s->transcript)
+		complain(s->o, "--transcript: %s", error);
+	return s->transcript != NULL;
 }
 
 static int run(struct sub *s)
@@ -412,7 +448,7 @@ int cmd_sub(int argc, char **argv)
 		s.filters[i].name = o.topics.items[i];
 		s.filters[i].keys_topic = s.keys && keys_member(s.keys) ? keys_topic_of(o.topics.items[i]) : NULL;
 	}
-	s.link = s.keys ? link_new(&o, &handlers, &s, o.disable_clean_session) : NULL;
+	s.link = s.keys && open_transcript(&s) ? link_new(&o, &handlers, &s, o.disable_clean_session) : NULL;
 	if (s.link && (!o.will_topic || link_will(s.link, o.will_topic, o.will_payload, o.will_payload ? strlen(o.will_payload) : 0, o.will_qos, o.will_retain)))
 		status = run(&s);
 	while (s.first) {
@@ -422,6 +458,7 @@ int cmd_sub(int argc, char **argv)
 	}
 	link_free(s.link);
 	keys_free(s.keys);
+	transcript_close(s.transcript);
 	for (size_t i = 0; i < o.topics.n; i++)
 		free(s.filters[i].keys_topic);
 	return status;

@@ -112,3 +112,14 @@ enum sealmq_err sealmq_take_cert(struct sealmq *h, const void *cert, size_t len)
 	enum sealmq_err e = lib_enter(h);
 	return e == SEALMQ_OK ? lib_peer_add(h, cert, len, &p) : e;
 }
+
+enum sealmq_err sealmq_cert(struct sealmq *h, const uint8_t fingerprint[COSE_SENDER_LEN], const void **cert, size_t *len)
+{
+	enum sealmq_err e = lib_enter(h);
+	struct peer *p = e == SEALMQ_OK ? lib_peer(h, fingerprint) : NULL;
+	if (!p)
+		return e == SEALMQ_OK ? lib_want_cert(h, fingerprint) : e;
+	*cert = p->cert.whole.p;
+	*len = der_len(p->cert.whole);
+	return SEALMQ_OK;
+}

@@ -17,6 +17,7 @@ static const struct command {
 	{ "sub", cmd_sub, "subscribe and print" },
 	{ "topic", cmd_topic, "create and manage key spaces: members, keys, history" },
 	{ "key", cmd_key, "open an envelope" },
+	{ "receipt", cmd_receipt, "sign for a transcript, or check one" },
 	{ "version", cmd_version, "print the version" },
 };
 enum { COMMANDS = sizeof commands / sizeof commands[0] };

@@ -108,6 +108,8 @@ SEALMQ_API enum sealmq_err sealmq_space_of(struct sealmq *h, const char *topic, 
 
 /* Takes the payload of a PUBLISH on $CERTS/…: a certificate in DER. Only one that the authorities vouch for is kept. */
 SEALMQ_API enum sealmq_err sealmq_take_cert(struct sealmq *h, const void *cert, size_t len) SEALMQ_MUST_CHECK;
+/* The certificate (DER) that was taken whose SHA-256 begins with these bytes: *cert of *len bytes, until the handle is closed. SEALMQ_NEED_CERT. */
+SEALMQ_API enum sealmq_err sealmq_cert(struct sealmq *h, const uint8_t fingerprint[16], const void **cert, size_t *len) SEALMQ_MUST_CHECK;
 
 /* ---- sending */
 

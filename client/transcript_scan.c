@@ -60,53 +60,54 @@ static uint64_t line_of_hash(const struct transcript_scan *s, const uint8_t hash
 	return 0;
 }
 
-/* Whether the line now in r is followed by one that continues it, or is the receipt's last: then it is as it was written. *n: the number of the message
- * that follows, if one does. */
-static bool is_genuine(struct reader *r, uint64_t line, const uint8_t hash[static HASH_LEN], uint64_t *n)
+/* What the rest of the file says about a line that does not continue the one before it. */
+struct ahead {
+	bool genuine;  /* it is continued by the next line, or is the receipt's last: it is as it was written */
+	uint64_t n;    /* number of the message that continues it, or 0 */
+	uint64_t prev; /* number of the line that it continues, when that comes later; or 0 */
+};
+
+static struct ahead look_ahead(struct reader *r, const struct transcript_line *l, uint64_t line, const uint8_t hash[static HASH_LEN])
 {
+	bool is_last = r->known && r->known->lines == line;
+	struct ahead a = { .genuine = is_last && memcmp(hash, r->known->last, HASH_LEN) == 0 };
+	uint64_t at = line;
+	uint8_t other[HASH_LEN];
 	struct transcript_line next;
 	const char *why;
-	if (r->known && r->known->lines == line)
-		return memcmp(hash, r->known->last, HASH_LEN) == 0;
-	if (read_line(r) != ERR_OK)
-		return !r->known; /* nothing speaks against it */
-	bool follows = transcript_line_parse(&next, r->text, r->len, &why) == ERR_OK && next.kind != TRANSCRIPT_HEAD &&
-	               memcmp(next.prev, hash, HASH_LEN) == 0;
-	if (follows && next.kind == TRANSCRIPT_MESSAGE)
-		*n = next.n;
-	transcript_line_free(&next);
-	return follows;
-}
-
-/* Whether the line that hashes to this comes later in the file; its number or 0. */
-static uint64_t find_later(struct reader *r, uint64_t line, const uint8_t hash[static HASH_LEN])
-{
-	uint8_t other[HASH_LEN];
-	while (read_line(r) == ERR_OK) {
-		line++;
+	while (a.prev == 0 && read_line(r) == ERR_OK) {
 		hash_sha256(r->text, r->len, other);
-		if (memcmp(other, hash, HASH_LEN) == 0)
-			return line;
+		if (++at == line + 1 && !is_last && transcript_line_parse(&next, r->text, r->len, &why) == ERR_OK) {
+			a.genuine = next.kind != TRANSCRIPT_HEAD && memcmp(next.prev, hash, HASH_LEN) == 0;
+			a.n = a.genuine && next.kind == TRANSCRIPT_MESSAGE ? next.n : 0;
+		}
+		if (at == line + 1 && !is_last)
+			transcript_line_free(&next);
+		if (memcmp(other, l->prev, HASH_LEN) == 0)
+			a.prev = at;
 	}
-	return 0;
+	if (at == line && !r->known)
+		a.genuine = true; /* nothing speaks against it */
+	return a;
 }
 
 /* Line l, number `line`, does not continue the one before: which line is to blame? */
 static enum err broken_chain(struct reader *r, const struct transcript_line *l, uint64_t line, const uint8_t hash[static HASH_LEN])
 {
 	struct transcript_scan *s = r->out;
-	uint64_t before = line_of_hash(s, l->prev), next = s->messages + 1, following = 0;
-	if (before > 0)
-		return fault(s, before + 1, "was added or is out of order: line %llu continues line %llu", (unsigned long long)line, (unsigned long long)before);
-	if (!is_genuine(r, line, hash, &following))
+	uint64_t same = line_of_hash(s, hash), before = line_of_hash(s, l->prev), next = s->messages + 1;
+	if (same > 0)
+		return fault(s, line, "was added: it is line %llu once more", (unsigned long long)same);
+	struct ahead ahead = look_ahead(r, l, line, hash);
+	uint64_t n = l->kind == TRANSCRIPT_MESSAGE ? l->n : ahead.n; /* a certificate stands before its first message */
+	if (ahead.prev > 0)
+		return fault(s, line, "is out of order: the line that it continues is line %llu", (unsigned long long)ahead.prev);
+	if (!ahead.genuine)
 		return fault(s, line, "was changed or added: it does not continue the line before, and nothing continues it");
-	uint64_t n = l->kind == TRANSCRIPT_MESSAGE ? l->n : following; /* a certificate stands before its first message */
-	if (n > next) {
-		uint64_t later = find_later(r, line + 1, l->prev);
-		if (later > 0)
-			return fault(s, line, "is out of order: the line that it continues is line %llu", (unsigned long long)later);
+	if (before > 0)
+		return fault(s, before + 1, "was added: line %llu continues line %llu", (unsigned long long)line, (unsigned long long)before);
+	if (n > next)
 		return fault(s, line, "is not what stood here: the line before it was dropped, with message %llu", (unsigned long long)n - 1);
-	}
 	return fault(s, line - 1, "was changed, or a certificate behind it dropped: line %llu does not continue it", (unsigned long long)line);
 }
 

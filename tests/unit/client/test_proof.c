@@ -220,7 +220,7 @@ START_TEST(added_lines_are_named)
 		list[i] = line[i - 1];
 		memcpy(list + i + 1, line + i, (n_lines - i) * sizeof *list);
 		write_lines(list, n_lines + 1);
-		expect_line(i == 1 ? 2 : i, "added");
+		expect_line(i + 1, "added");
 	}
 	write_lines(line, n_lines); /* behind the receipt's end, properly */
 	struct transcript *t = open_by(ec);
