@@ -1,13 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Disks that fail under the broker: full, or with errors from a write or a sync. Nothing is acknowledged that is not on disk, QoS 0 goes on, log
-and $SYS say what is wrong, and it recovers when the disk does."""
+"""Disks that fail under the broker, with errors from a write or a sync (full ones: test_store_full.py). Nothing is acknowledged that is not on
+disk, QoS 0 goes on, log and $SYS say what is wrong, and it recovers when the disk does."""
 import errno
-import subprocess
 
 import pytest
 
 from lib import packets as p
-from lib.client import Timeout
 
 pytestmark = pytest.mark.sealmqd_only("the durable store")
 
@@ -21,13 +19,6 @@ def sys_value(broker, name, topic, wanted):
         if c.recv_publish().payload == wanted:
             return
     raise AssertionError(f"{topic} does not become {wanted}")
-
-
-def qos0_goes_on(broker, name):
-    c = broker.client(name + "q0")
-    c.subscribe((name + "/q0", 0))
-    c.publish(name + "/q0", b"goes on", 0)
-    c.recv_publish(name + "/q0", b"goes on")
 
 
 @pytest.mark.parametrize("kind, error", [("write", errno.EIO), ("sync", errno.EIO), ("write", errno.ENOSPC)])
@@ -50,7 +41,7 @@ def test_disk_with_errors(start_broker, name, tmp_path, faultdisk, kind, error):
     broker.wait_log(f"client '{name}first'.* waits, its message cannot be kept")
     pub.send(p.publish(name, b"10", 1, pid=100))
     broker.wait_log(f"client '{name}p'.* waits, its message cannot be kept")
-    qos0_goes_on(broker, name)
+    broker.qos0_goes_on(name)
     if error == errno.EIO:
         broker.wait_log(r"store: a write or sync of .*data\.mdb failed")
         sys_value(broker, name + "s", "failing", b"1")
@@ -71,32 +62,3 @@ def test_disk_with_errors(start_broker, name, tmp_path, faultdisk, kind, error):
     assert away.recv_payloads(12) == [b"%d" % i for i in range(12)]
     away.ping()
     assert not [m for m in away.inbox if m.type == p.PUBLISH]
-
-
-def test_full_disk(start_broker, name):
-    """A file system of 12 MiB under a store that may have 64."""
-    mount = "mkdir -p store && mount -t tmpfs -o size=12m none store && exec \"$0\" \"$@\""
-    if subprocess.run(["unshare", "-rm", "sh", "-c", "mount -t tmpfs -o size=1m none /mnt"], capture_output=True, check=False).returncode:
-        pytest.skip("no file system of our own can be mounted here")
-    broker = start_broker(STORE, prefix=("unshare", "-rm", "sh", "-c", mount))
-    sub = broker.client(name, clean=False)
-    sub.subscribe((name, 1))
-    sub.disconnect()
-    pub = broker.client(name + "p")
-    sent, payload = 0, bytes(50000)
-    while "waits, its message cannot be kept" not in broker.log():
-        sent += 1
-        assert sent < 400
-        pub.send(p.publish(name, b"%06d" % sent + payload, 1, pid=sent))
-        try:
-            pub.wait_for(p.PUBACK, sent, timeout=0.5)
-        except Timeout:
-            pass
-    broker.wait_log("store: full")
-    qos0_goes_on(broker, name)
-    sub = broker.client(name, clean=False)
-    assert [int(sub.recv_publish().payload[:6]) for _ in range(sent)] == list(range(1, sent + 1))
-    pub.wait_for(p.PUBACK, sent)
-    broker.wait_log("store: has room again")
-    pub.publish(name, b"%06d" % 0 + payload, 1)
-    assert sub.recv_publish().payload[:6] == b"000000"

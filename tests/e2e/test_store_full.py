@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What happens when the store has no room: publishers wait, in order, and nobody waits for ever."""
+import subprocess
+
 import pytest
 
 from lib import packets as p
@@ -80,26 +82,46 @@ def test_two_full_clients_that_publish_to_each_other_are_both_closed(start_broke
     c.publish(name + "/b", b"3", 1, dup=True, pid=3)
 
 
-def test_full_store_takes_no_message_and_lets_its_queues_be_emptied(start_broker, name):
-    """16 MiB with a tenth kept free: the publisher waits, the subscriber (with a will) comes and drains, the publisher goes on."""
-    broker = start_broker({**REJECT, "store_max_size": "16M", "max_queued_messages": 0, "publish_wait": 60})
-    sub = broker.client(name, clean=False)
-    sub.subscribe((name, 1))
-    sub.disconnect()
-    pub = broker.client(name + "p")
-    sent, payload = 0, bytes(100000)
+def publish_until_waiting(broker, name, payload):
+    """How many messages a publisher has sent when the last is refused, and its connection."""
+    pub, sent = broker.client(name + "p"), 0
     while "waits, its message cannot be kept" not in broker.log():
         sent += 1
-        assert sent < 200
+        assert sent < 400
         pub.send(p.publish(name, b"%06d" % sent + payload, 1, pid=sent))
         try:
             pub.wait_for(p.PUBACK, sent, timeout=0.5)
         except Timeout:
             pass
-    q0 = broker.client(name + "q", clean=True)
-    q0.subscribe((name + "/q", 0))
-    q0.publish(name + "/q", b"goes on", 0)
-    q0.recv_publish(name + "/q", b"goes on")
+    return sent, pub
+
+
+def has_room_once_drained(broker, name, payload):
+    """The publisher waits, QoS 0 goes on, the subscriber (with a will) comes and drains, the publisher goes on."""
+    sub = broker.client(name, clean=False)
+    sub.subscribe((name, 1))
+    sub.disconnect()
+    sent, pub = publish_until_waiting(broker, name, payload)
+    broker.wait_log("store: full")
+    broker.qos0_goes_on(name)
     sub = broker.client(name, clean=False, will=(name + "/w", b"", 1, False))
     assert [int(sub.recv_publish().payload[:6]) for _ in range(sent)] == list(range(1, sent + 1))
     pub.wait_for(p.PUBACK, sent)
+    broker.wait_log("store: has room again")
+    pub.publish(name, b"%06d" % 0 + payload, 1)
+    assert sub.recv_publish().payload[:6] == b"000000"
+
+
+def test_full_store_takes_no_message_and_lets_its_queues_be_emptied(start_broker, name):
+    """16 MiB with a tenth kept free."""
+    broker = start_broker({**REJECT, "store_max_size": "16M", "max_queued_messages": 0, "publish_wait": 60})
+    has_room_once_drained(broker, name, bytes(100000))
+
+
+def test_full_disk(start_broker, name):
+    """A file system of 12 MiB under a store that may have 64."""
+    mount = "mkdir -p store && mount -t tmpfs -o size=12m none store && exec \"$0\" \"$@\""
+    if subprocess.run(["unshare", "-rm", "sh", "-c", "mount -t tmpfs -o size=1m none /mnt"], capture_output=True, check=False).returncode:
+        pytest.skip("no file system of our own can be mounted here")
+    broker = start_broker({**REJECT, "max_queued_messages": 0, "publish_wait": 60}, prefix=("unshare", "-rm", "sh", "-c", mount))
+    has_room_once_drained(broker, name, bytes(50000))

@@ -211,6 +211,13 @@ class Broker:
 
     # -- clients
 
+    def qos0_goes_on(self, name):
+        """Whatever the store does."""
+        c = self.client(name + "q0")
+        c.subscribe((name + "/q0", 0))
+        c.publish(name + "/q0", b"goes on", 0)
+        c.recv_publish(name + "/q0", b"goes on")
+
     def context(self, cert=None, version=None):
         key = (cert and cert.crt, version)
         if key not in self._contexts:
