@@ -50,7 +50,7 @@ struct outbox {                        /* mail for another loop, gathered during
     size_t ahead_items, ahead_bytes;   /* in the other's mailbox, as seen once a turn: its counters change too often to be looked at more */
 };
 
-struct loop {
+struct loop { /* NOLINT(clang-analyzer-optin.performance.Padding): in groups by what they are about, and a cache line apart */
     /* What other threads write or look at, in a cache line of its own. */
     _Alignas(64) struct mailbox mailbox; /* any thread pushes */
     atomic_bool asleep;                /* about to block or blocked: pushers must wake it */

@@ -93,7 +93,7 @@ static struct mail *make_mails(const struct broker *b, struct policy *p)
 
 static void send_mails(struct broker *b, struct policy *p, struct mail *list)
 {
-    for (unsigned i = 0; i < b->n_loops; i++) {
+    for (unsigned i = 0; list; i++) {
         struct mail *m = list;
         list = m->next;
         policy_ref(p);

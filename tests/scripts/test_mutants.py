@@ -1,13 +1,14 @@
 """tests/mutants/mutants.txt fits the code and the tests as they are; make mutants runs it."""
+import importlib.util
 import pathlib
 import re
-import sys
 
 import pytest
 
 TESTS = pathlib.Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(TESTS / "mutants"))
-import run                                                               # noqa: E402
+_spec = importlib.util.spec_from_file_location("mutants", TESTS / "mutants" / "run.py")  # bench/ has a run.py, too
+run = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(run)
 
 MUTANTS = list(run.mutants())
 
