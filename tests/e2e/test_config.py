@@ -1,4 +1,6 @@
 """The configuration file: what is refused and how it is said, and the file that must load unchanged (docs/design.md 4)."""
+import gzip
+import pathlib
 import re
 import subprocess
 
@@ -182,6 +184,38 @@ def test_mosquittos_keys_load(pki, tmp_path, line):
     """Supported or harmless keys of mosquitto: no error."""
     _, got = run(pki, tmp_path, good(pki) + line + "\n", "--check-config")
     assert got.returncode == 0, got.stderr
+
+
+# mosquitto 2.1's keys; those of 2.0 come from its man page, where that is installed.
+MOSQUITTO_2_1 = """accept_protocol_versions acl_file allow_anonymous allow_zero_length_clientid auto_id_prefix autosave_interval autosave_on_changes
+bind_address bind_interface bridge_attempt_unsubscribe bridge_bind_address bridge_receive_maximum bridge_reload_type bridge_session_expiry_interval
+bridge_tcp_keepalive bridge_tcp_user_timeout bridge_tls_use_os_certs cafile capath certfile check_retain_source ciphers ciphers_tls1.3 cleansession
+clientid clientid_prefixes connection connection_messages crlfile dhparamfile disable_client_cert_date_checks enable_control_api
+enable_proxy_protocol global_max_clients global_max_connections global_plugin http_dir idle_timeout include_dir keepalive_interval keyfile listener
+listener_allow_anonymous listener_auto_id_prefix local_cleansession local_clientid local_password local_username log_dest log_facility log_timestamp
+log_timestamp_format log_type max_connections max_inflight_bytes max_inflight_messages max_keepalive max_packet_size max_qos max_queued_bytes
+max_queued_messages max_topic_alias max_topic_alias_broker maximum_qos memory_limit message_size_limit mount_point notification_topic notifications
+notifications_local_only packet_buffer_size password password_file per_listener_settings persistence persistence_file persistence_location
+persistent_client_expiration pid_file plugin plugin_load plugin_opt_x plugin_use port protocol proxy_protocol_v2_require_tls psk_file psk_hint
+queue_qos0_messages remote_clientid remote_password remote_username require_certificate restart_timeout retain_available retain_expiry_interval
+retry_interval round_robin set_tcp_nodelay socket_domain start_type store_clean_interval sys_interval threshold tls_engine tls_engine_kpass_sha1
+tls_keyform tls_version topic try_private upgrade_outgoing_qos use_identity_as_username use_subject_as_username use_username_as_clientid user
+username websockets_headers_size websockets_log_level websockets_origin""".split()
+MAN_PAGE = pathlib.Path("/usr/share/man/man5/mosquitto.conf.5.gz")
+
+
+def test_every_key_of_mosquitto_is_known(pki, tmp_path):
+    """Supported, fixed, harmless or refused with a reason, but never unknown."""
+    keys = set(MOSQUITTO_2_1)
+    if MAN_PAGE.exists():
+        page = gzip.decompress(MAN_PAGE.read_bytes()).decode()
+        found = re.findall(r"^\.PP\n\\fB([a-z][a-z_0-9.\\&*]+)\\fR.*\n\.RS", page, re.M)
+        assert len(found) > 80
+        keys |= {k.replace("\\&", "").replace("*", "x") for k in found}
+    _, got = run(pki, tmp_path, good(pki) + "".join(f"{k} x\n" for k in sorted(keys)), "--check-config")
+    assert got.returncode != 0
+    assert [line for line in got.stderr.splitlines() if "unknown key" in line] == []
+    assert "global_plugin: refused" in got.stderr
 
 
 def test_help_and_wrong_arguments():
