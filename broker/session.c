@@ -475,6 +475,7 @@ static enum err to_inflight(struct session *s, struct entry *e)
     if (ring_push(r, e) != ERR_OK)
         return ERR_NOMEM;
     s->inflight_count++;
+    STATS_ADD(s->loop, inflight, 1);
     return ERR_OK;
 }
 
@@ -571,6 +572,7 @@ static void finish(struct session *s, struct entry *e)
     drop_references(e);
     e->state = ENTRY_DONE;
     s->inflight_count--;
+    STATS_SUB(s->loop, inflight, 1);
     while (s->inflight.count > 0 && ring_at(&s->inflight, 0)->state == ENTRY_DONE)
         ring_pop(&s->inflight);
     if (s->queue.count > 0 && s->conn)
@@ -693,6 +695,7 @@ void session_resume(struct session *s)
     ring_free(&s->queue);
     ring_free(&s->inflight);
     s->queue = all;
+    STATS_SUB(s->loop, inflight, s->inflight_count);
     s->inflight_count = 0;
     s->saving = 0;
     s->releasing = 0;
@@ -756,5 +759,6 @@ void session_drop_queues(struct session *s)
     ring_free(&s->queue);
     pidset_clear(&s->received);
     pidset_clear(&s->sent_ids);
+    STATS_SUB(s->loop, inflight, s->inflight_count);
     s->inflight_count = 0;
 }

@@ -22,6 +22,7 @@ struct stats {
     _Atomic uint64_t persistent_away;                    /* persistent sessions without connection, now */
     _Atomic uint64_t expired;                            /* sessions that expired */
     _Atomic uint64_t queued, queued_bytes;               /* messages in memory queues, now */
+    _Atomic uint64_t inflight;                           /* QoS 1 and 2 messages sent and not acknowledged, now */
     _Atomic uint64_t certificates_month, certificates_week, certificates_over; /* of connected clients: 30 to 7 days left, less, none */
     _Atomic uint64_t limit_handshakes, limit_unfinished, limit_connections, limit_connects, limit_pauses, limit_subscriptions,
         limit_packets, limit_memory;                     /* how often each was reached (broker/limits.h, broker/quota.h) */

@@ -23,7 +23,7 @@
 struct totals {
     uint64_t bytes_received, bytes_sent, packets_received, packets_sent, publish_received, publish_sent, publish_bytes_received,
         publish_bytes_sent, publish_dropped, publish_denied, publish_withheld, connects, handshakes, handshakes_failed, protocol_errors, connected,
-        connections, sessions, certificates_month, certificates_week, certificates_over, persistent_away, expired, queued, queued_bytes,
+        connections, sessions, certificates_month, certificates_week, certificates_over, persistent_away, expired, queued, queued_bytes, inflight,
         limit_handshakes, limit_unfinished, limit_connections, limit_connects, limit_pauses, limit_subscriptions, limit_packets, limit_memory, partial_bytes;
 };
 
@@ -55,6 +55,7 @@ static struct totals sum(const struct broker *b)
         SUM(expired);
         SUM(queued);
         SUM(queued_bytes);
+        SUM(inflight);
         SUM(limit_handshakes);
         SUM(limit_unfinished);
         SUM(limit_connections);
@@ -186,6 +187,7 @@ static void publish_messages(struct sys *y, const struct totals *t)
     retained_stats(l->broker->retained, &retained);
     publish_number(l, "messages/received", t->packets_received);
     publish_number(l, "messages/sent", t->packets_sent);
+    publish_number(l, "messages/inflight", t->inflight);
     publish_number(l, "messages/stored", t->queued + retained.messages);
     publish_number(l, "store/messages/count", t->queued + retained.messages);
     publish_number(l, "store/messages/bytes", t->queued_bytes + retained.bytes);

@@ -1,15 +1,19 @@
 """`$SYS/broker/…`, with mosquitto's names."""
+import re
+
 import pytest
 
-from lib import packets as p
+from lib import env, packets as p
 
 STORES = (0,)
 
 NUMBERS = ["clients/total", "clients/connected", "clients/disconnected", "clients/active", "clients/inactive", "clients/maximum",
-           "messages/received", "messages/sent", "messages/stored", "subscriptions/count", "retained messages/count",
+           "messages/received", "messages/sent", "messages/stored", "subscriptions/count", "shared_subscriptions/count",
+           "retained messages/count", "clients/expired", "heap/current", "heap/maximum",
            "publish/messages/received", "publish/messages/sent", "publish/messages/dropped", "publish/bytes/received",
            "publish/bytes/sent", "bytes/received", "bytes/sent", "store/messages/count", "store/messages/bytes"]
-LOADS = ["messages/received", "messages/sent", "publish/received", "publish/sent", "bytes/received", "bytes/sent", "sockets", "connections"]
+LOADS = ["messages/received", "messages/sent", "publish/received", "publish/sent", "publish/dropped", "bytes/received", "bytes/sent",
+         "sockets", "connections"]
 
 
 def values(c, topics):
@@ -59,6 +63,20 @@ def test_store_is_shown(start_broker, name):
     float(got["$SYS/broker/store/messages_per_commit"])
 
 
+@pytest.mark.sealmqd_only("our manual")
+def test_every_topic_is_in_the_manual(connect):
+    c = connect()
+    c.subscribe("$SYS/broker/#")
+    mark, seen = c.recv_publish().topic, set()
+    while (topic := c.recv_publish().topic) != mark:        # a whole round
+        seen.add(topic.removeprefix("$SYS/broker/"))
+    assert len(seen) > 80
+    text = "".join((env.ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8") for name in ("sys", "operations"))
+    elsewhere = ("limits/", "certificates/")                # by groups
+    assert [n for n in sorted(seen) if not n.startswith(elsewhere)
+            and f"`{re.sub('/[0-9]+min$', '', n)}`" not in text and f"`{n.removeprefix('store/')}`" not in text] == []
+
+
 def test_load_names(connect):
     c = connect()
     c.subscribe("$SYS/broker/load/#")
@@ -91,6 +109,30 @@ def test_clients_and_subscriptions_are_counted(start_broker, name):
         settles(c, f"$SYS/broker/{topic}", wanted)
         c.unsubscribe(f"$SYS/broker/{topic}")
         c.inbox.clear()
+    broker.stop()
+
+
+@pytest.mark.sealmqd_only("mosquitto 2 does not publish it, though its manual names it")
+@pytest.mark.parametrize("clean", [True, False])
+def test_messages_in_flight_are_counted(start_broker, name, clean):
+    broker = start_broker({"sys_interval": 1})
+    c, s, topic = broker.client(name), broker.client(name + "s", clean=clean), "$SYS/broker/messages/inflight"
+    s.subscribe((name, 2))
+    c.subscribe(topic)
+    for qos in (1, 2, 1):
+        c.publish(name, b"x", qos)
+    held = [s.recv_publish(ack=False) for _ in range(3)]
+    settles(c, topic, 3)
+    s.acknowledge(held[0])
+    s.acknowledge(held[1])
+    settles(c, topic, 1)
+    if not clean:                   # it stays owed to a session that is away, and comes again
+        s.drop()
+        s = broker.client(name + "s", clean=False)
+        s.recv_publish(name, dup=True)
+    else:
+        s.disconnect()
+    settles(c, topic, 0)
     broker.stop()
 
 
