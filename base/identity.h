@@ -18,6 +18,7 @@ struct identity {
 	uint8_t serial_len;        /* bytes */
 	uint8_t serial[20];        /* certificate serial number, big endian */
 	uint8_t fingerprint[32];   /* SHA-256 of the certificate's DER */
+	bool rsa;                  /* the certificate's key is RSA: it can receive an envelope */
 	int64_t not_after_s;       /* end of validity, seconds since 1970; 0: no certificate */
 	char cn[];                 /* NUL-terminated; valid UTF-8 */
 };

@@ -6,6 +6,7 @@
 
 #include <string.h>
 
+#define SLOT_ALIGN _Alignof(_Atomic(struct msg *))
 #define PAYLOAD_MAX 268435455u /* [MQTT-2.2.3] the largest remaining length */
 
 static uint8_t *append(uint8_t *to, const void *from, size_t len)
@@ -22,12 +23,20 @@ static uint64_t next_order(uint64_t time_ms)
 	return time_ms << 20 | (made++ & 0xfffffu);
 }
 
+/* Behind the payload of sealed messages alone, so that others pay nothing. */
+static _Atomic(struct msg *) *opened_of(struct msg *m)
+{
+	uintptr_t end = (uintptr_t)(m->data + m->topic_len + m->publisher_len + m->props_len + m->payload_len);
+	return (_Atomic(struct msg *) *)((end + SLOT_ALIGN - 1) & ~(uintptr_t)(SLOT_ALIGN - 1));
+}
+
 struct msg *msg_new(const struct msg_spec *s)
 {
 	/* With these the sum below cannot overflow, and the casts cut nothing. */
 	if (s->topic_len > UINT16_MAX || s->publisher_len > UINT16_MAX || s->props_len > UINT16_MAX || s->payload_len > PAYLOAD_MAX)
 		return NULL;
-	struct msg *m = pool_alloc(sizeof *m + s->topic_len + s->publisher_len + s->props_len + s->payload_len);
+	size_t slot = s->flags & MSG_SEALED ? sizeof(_Atomic(struct msg *)) + SLOT_ALIGN : 0;
+	struct msg *m = pool_alloc(sizeof *m + s->topic_len + s->publisher_len + s->props_len + s->payload_len + slot);
 	if (!m)
 		return NULL;
 	atomic_init(&m->refs, 1);
@@ -45,19 +54,45 @@ struct msg *msg_new(const struct msg_spec *s)
 	p = append(p, s->props, s->props_len);
 	if (s->payload)
 		append(p, s->payload, s->payload_len);
+	if (s->flags & MSG_SEALED)
+		atomic_init(opened_of(m), NULL);
 	return m;
 }
 
+struct msg *msg_opened(const struct msg *m)
+{
+	struct msg *shared = (struct msg *)(uintptr_t)m; /* immutable but for this */
+	return m->flags & MSG_SEALED ? atomic_load_explicit(opened_of(shared), memory_order_acquire) : NULL;
+}
+
+void msg_set_opened(struct msg *m, struct msg *take_opened)
+{
+	struct msg *none = NULL;
+	if (!atomic_compare_exchange_strong_explicit(opened_of(m), &none, take_opened, memory_order_acq_rel, memory_order_acquire))
+		msg_unref(take_opened);
+}
+
+/* The copy is its receiver's alone; what it is in plain text is shared. */
 struct msg *msg_copy(const struct msg *m)
 {
 	const size_t constant = offsetof(struct msg, payload_len); /* others may be changing refs */
-	size_t size = msg_size(m);
-	struct msg *copy = pool_alloc(size);
+	size_t size = msg_size(m), slot = m->flags & MSG_SEALED ? sizeof(_Atomic(struct msg *)) + SLOT_ALIGN : 0;
+	struct msg *copy = pool_alloc(size + slot), *opened = msg_opened(m);
 	if (!copy)
 		return NULL;
 	atomic_init(&copy->refs, 1);
 	memcpy((uint8_t *)copy + constant, (const uint8_t *)m + constant, size - constant);
+	if (slot)
+		atomic_init(opened_of(copy), opened ? msg_ref(opened) : NULL);
 	return copy;
+}
+
+static void destroy(struct msg *m)
+{
+	struct msg *opened = msg_opened(m); /* which has none itself */
+	if (opened && atomic_fetch_sub_explicit(&opened->refs, 1, memory_order_acq_rel) == 1)
+		pool_free(opened);
+	pool_free(m);
 }
 
 void msg_unref(struct msg *m)
@@ -69,5 +104,5 @@ void msg_unref(struct msg *m)
 	 * reads come before the free. */
 	if (atomic_load_explicit(&m->refs, memory_order_acquire) == 1 ||
 	    atomic_fetch_sub_explicit(&m->refs, 1, memory_order_acq_rel) == 1)
-		pool_free(m);
+		destroy(m);
 }

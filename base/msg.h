@@ -15,6 +15,8 @@ enum {
 	MSG_RETAIN = 1 << 0, /* the publisher set RETAIN */
 	MSG_WILL = 1 << 1,   /* published by the broker as somebody's will */
 	MSG_SYS = 1 << 2,    /* the broker's own ($SYS) */
+	MSG_SEALED = 1 << 3, /* the payload is a sealed message of the topic's key space; empty: it clears the retained one */
+	MSG_DIRECT = 1 << 4, /* the broker's own to one receiver (an envelope, an answer): no rule judges it */
 };
 
 struct msg {
@@ -72,6 +74,10 @@ static inline void msg_ref_n(struct msg *m, unsigned n)
 {
 	atomic_fetch_add_explicit(&m->refs, n, memory_order_relaxed);
 }
+/* A sealed message (MSG_SEALED) in plain text, which it owns: set once, by whoever opens it first; NULL: not opened. Any thread. */
+struct msg *msg_opened(const struct msg *m);
+/* Sets that, unless another thread has. Takes the reference either way. */
+void msg_set_opened(struct msg *m, struct msg *take_opened);
 /* Gives one reference back; the last one frees. NULL is fine. Any thread. */
 void msg_unref(struct msg *m);
 

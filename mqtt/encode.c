@@ -43,19 +43,29 @@ size_t mqtt_publish_size(enum mqtt_version version, size_t topic_len, uint8_t qo
 	return 1U + remaining_len_size(remaining_len) + remaining_len;
 }
 
-size_t mqtt_encode_publish_head(uint8_t *out, enum mqtt_version version, bool dup, uint8_t qos, bool retain,
-								struct mqtt_bytes topic, uint16_t packet_id, size_t payload_len)
+size_t mqtt_encode_publish_head2(uint8_t *out, enum mqtt_version version, bool dup, uint8_t qos, bool retain, struct mqtt_bytes prefix,
+								 struct mqtt_bytes topic, uint16_t packet_id, size_t payload_len)
 {
+	size_t topic_len = prefix.len + topic.len;
 	(void)version; /* MQTT 5 adds its properties */
 	uint8_t *p = out;
 	*p++ = (uint8_t)(MQTT_PUBLISH << 4 | (dup && qos > 0 ? 8 : 0) | (qos & 3) << 1 | (retain ? 1 : 0));
-	p = write_remaining_len(p, publish_remaining_len(topic.len, qos, payload_len));
-	p = write_u16(p, topic.len);
+	p = write_remaining_len(p, publish_remaining_len(topic_len, qos, payload_len));
+	p = write_u16(p, topic_len);
+	if (prefix.len > 0)
+		memcpy(p, prefix.p, prefix.len);
+	p += prefix.len;
 	memcpy(p, topic.p, topic.len);
 	p += topic.len;
 	if (qos > 0)
 		p = write_u16(p, packet_id);
 	return (size_t)(p - out);
+}
+
+size_t mqtt_encode_publish_head(uint8_t *out, enum mqtt_version version, bool dup, uint8_t qos, bool retain,
+								struct mqtt_bytes topic, uint16_t packet_id, size_t payload_len)
+{
+	return mqtt_encode_publish_head2(out, version, dup, qos, retain, (struct mqtt_bytes){0}, topic, packet_id, payload_len);
 }
 
 uint8_t mqtt_connack_code(enum mqtt_reason reason)

@@ -29,6 +29,9 @@ size_t mqtt_publish_size(enum mqtt_version version, size_t topic_len, uint8_t qo
  * [MQTT-3.3.1-2]. */
 size_t mqtt_encode_publish_head(uint8_t *out, enum mqtt_version version, bool dup, uint8_t qos, bool retain,
 								struct mqtt_bytes topic, uint16_t packet_id, size_t payload_len);
+/* The same for a topic in two parts, of topic.len and prefix.len bytes together. */
+size_t mqtt_encode_publish_head2(uint8_t *out, enum mqtt_version version, bool dup, uint8_t qos, bool retain, struct mqtt_bytes prefix,
+								 struct mqtt_bytes topic, uint16_t packet_id, size_t payload_len);
 
 /* The CONNACK return code of 3.1.1 and 3.1, 0 to 5 [MQTT 3.2.2.3], for a reason; MQTT_CONNACK_NONE when none fits. */
 uint8_t mqtt_connack_code(enum mqtt_reason reason);

@@ -129,6 +129,25 @@ START_TEST(a_message_lives_until_its_last_reference)
 }
 END_TEST
 
+START_TEST(a_sealed_message_owns_what_it_is_in_plain_text)
+{
+	struct msg_spec sealed = spec;
+	sealed.flags |= MSG_SEALED;
+	struct msg *m = msg_new(&sealed), *plain = msg_new(&spec), *second = msg_new(&spec), *other = msg_new(&spec);
+	ck_assert_ptr_null(msg_opened(m));
+	ck_assert_ptr_null(msg_opened(other));
+	msg_set_opened(m, msg_ref(plain));
+	msg_set_opened(m, msg_ref(second)); /* too late: given back */
+	ck_assert_ptr_eq(msg_opened(m), plain);
+	ck_assert_uint_eq(atomic_load(&second->refs), 1);
+	msg_unref(m);
+	ck_assert_uint_eq(atomic_load(&plain->refs), 1);
+	msg_unref(plain);
+	msg_unref(second);
+	msg_unref(other);
+}
+END_TEST
+
 static void *read_and_unref(void *arg)
 {
 	struct msg *m = arg;
@@ -161,4 +180,4 @@ END_TEST
 
 SUITE_MAIN("msg", a_message_carries_every_part, a_copy_has_every_part_and_a_life_of_its_own, every_part_may_be_empty, a_payload_may_be_filled_in_later,
 	   lengths_that_the_wire_cannot_carry_are_refused, nothing_can_be_given_back, a_message_lives_until_its_last_reference,
-	   references_are_counted_across_threads)
+	   a_sealed_message_owns_what_it_is_in_plain_text, references_are_counted_across_threads)
