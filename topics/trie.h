@@ -58,6 +58,9 @@ static inline struct match *match_ref(struct match *m)
 	return m;
 }
 void match_unref(struct match *m);
+/* Both together, as one topic's: a session that is in both is one target with the higher QoS and b's subscription identifier.
+ * NULL: out of memory. */
+struct match *match_union(struct match *a, struct match *b) MUST_CHECK;
 
 struct trie;
 

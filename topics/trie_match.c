@@ -337,6 +337,43 @@ struct match *trie_match(struct trie *t, const uint8_t *topic, size_t len)
 	return m;
 }
 
+static size_t merge_targets(struct target *out, const struct match *a, const struct match *b)
+{
+	size_t n = 0, i = 0, j = 0;
+	while (i < a->n_targets || j < b->n_targets) {
+		if (j == b->n_targets || (i < a->n_targets && a->targets[i].handle < b->targets[j].handle)) {
+			out[n++] = a->targets[i++];
+			continue;
+		}
+		out[n] = b->targets[j++];
+		if (i < a->n_targets && a->targets[i].handle == out[n].handle) {
+			if ((a->targets[i].options & SUB_QOS) > (out[n].options & SUB_QOS))
+				out[n].options = a->targets[i].options;
+			i++;
+		}
+		n++;
+	}
+	return n;
+}
+
+struct match *match_union(struct match *a, struct match *b)
+{
+	struct found f = {.n = (size_t)a->n_targets + b->n_targets};
+	f.n_groups = (size_t)a->n_groups + b->n_groups;
+	f.v = malloc((f.n + 1) * sizeof *f.v);
+	f.groups = malloc((f.n_groups + 1) * sizeof *f.groups);
+	struct match *m = NULL;
+	if (f.v && f.groups) {
+		f.n = merge_targets(f.v, a, b);
+		for (size_t i = 0; i < f.n_groups; i++)
+			f.groups[i] = i < a->n_groups ? a->groups[i] : b->groups[i - a->n_groups];
+		m = match_new(&f);
+	}
+	free(f.v);
+	free(f.groups);
+	return m;
+}
+
 void match_unref(struct match *m)
 {
 	if (!m || atomic_fetch_sub_explicit(&m->refs, 1, memory_order_acq_rel) != 1)
