@@ -253,6 +253,14 @@ void cert_fingerprint(const struct cert *c, uint8_t out[static 32])
 	hash_sha256(c->whole.p, der_len(c->whole), out);
 }
 
+/* Does the SubjectPublicKeyInfo's algorithm say rsaEncryption, 1.2.840.113549.1.1.1? */
+static bool is_rsa(struct der spki)
+{
+	static const uint8_t oid[] = { 0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01 };
+	size_t head = der_len(spki) < 24 ? der_len(spki) : 24; /* two headers, then the algorithm */
+	return memmem(spki.p, head, oid, sizeof oid) != NULL;
+}
+
 enum err cert_identity(const struct cert *c, struct identity **out, struct der *cn, const char **why)
 {
 	enum err e = cert_common_name(c, cn, why);
@@ -265,6 +273,7 @@ enum err cert_identity(const struct cert *c, struct identity **out, struct der *
 	memcpy(id->serial, c->serial.p, id->serial_len);
 	id->not_after_s = c->not_after_s;
 	cert_fingerprint(c, id->fingerprint);
+	id->rsa = is_rsa(c->spki);
 	*out = id;
 	return ERR_OK;
 }

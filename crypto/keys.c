@@ -11,6 +11,7 @@
 #include <wolfssl/wolfcrypt/random.h>
 #include <wolfssl/wolfcrypt/rsa.h>
 
+#include <limits.h>
 #include <string.h>
 
 enum { RSA_MIN = 256, RSA_MAX = 512, EC_LEN = 32, EC_DER_MAX = 80, DIGEST_INFO_MAX = 64 };
@@ -303,4 +304,11 @@ enum err keys_unwrap(struct keypair *k, const uint8_t *wrapped, size_t len, uint
 	secmem_wipe(in, sizeof in);
 	secmem_wipe(out, sizeof out);
 	return n == 32 ? ERR_OK : ERR_CORRUPT;
+}
+
+enum err keys_pem_to_der(const void *pem, size_t len, uint8_t *out, size_t *out_len)
+{
+	int n = len > INT_MAX ? -1 : wc_CertPemToDer(pem, (int)len, out, (int)len, CERT_TYPE);
+	*out_len = n > 0 ? (size_t)n : 0;
+	return n > 0 ? ERR_OK : ERR_INVALID;
 }

@@ -45,6 +45,9 @@ struct pubkey *keypair_public(struct keypair *k); /* borrowed */
 enum err keypair_sign(struct keypair *k, enum sig_format f, const uint8_t hash[static 32], uint8_t sig[static KEYS_SIGNATURE_MAX],
                       size_t *len) MUST_CHECK;
 
+/* The first certificate of a PEM text, as DER: *out_len bytes in out (at least len bytes). ERR_INVALID: there is none. */
+enum err keys_pem_to_der(const void *pem, size_t len, uint8_t *out, size_t *out_len) MUST_CHECK;
+
 /* RSAES-OAEP with SHA-256 and MGF1-SHA-256, empty label: a key of 32 bytes to pubkey_size(to) bytes. rng: whose generator is used.
  * ERR_INVALID: not RSA. */
 enum err keys_wrap(struct keypair *rng, struct pubkey *to, const uint8_t key[static 32], uint8_t *out) MUST_CHECK;

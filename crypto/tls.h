@@ -117,6 +117,9 @@ struct identity *tls_conn_identity(const struct tls_conn *c);
 const struct identity *tls_conn_claimed(const struct tls_conn *c);
 /* Has a record begun that is not complete? */
 bool tls_conn_partial(const struct tls_conn *c);
+/* The verified peer's certificate in DER, *len bytes, once after TLS_DONE of tls_accept: the caller's, for pool_free. NULL: taken already, or out
+ * of memory. */
+uint8_t *tls_conn_take_leaf(struct tls_conn *c, size_t *len);
 const char *tls_conn_version(const struct tls_conn *c); /* "TLSv1.3" */
 const char *tls_conn_cipher(const struct tls_conn *c);
 

@@ -37,6 +37,8 @@ struct tls_conn {
 	char *detail;            /* NULL until something failed */
 	uint32_t part_len, part_cap, part_fed, direct_left, backlog_len;
 	struct trust_hop *above; /* of intermediates that the peer sent, from the leaf's issuer up; NULL: none */
+	uint8_t *leaf;           /* DER, until it is taken */
+	uint32_t leaf_len;
 	struct trust_hash issuer;/* of the leaf */
 	struct trust_hash key;   /* the leaf's */
 	struct tls_trust *trust; /* by which it got in, or was judged last */
@@ -308,6 +310,16 @@ static bool admit(struct tls_conn *c)
 	return false;
 }
 
+static void keep_leaf(struct tls_conn *c, const struct cert *cert)
+{
+	size_t len = der_len(cert->whole);
+	pool_free(c->leaf);
+	c->leaf = pool_alloc(len);
+	c->leaf_len = (uint32_t)len;
+	if (c->leaf)
+		memcpy(c->leaf, cert->whole.p, len);
+}
+
 /* Keeps what the chain is judged by: who issued whom under which number. */
 static bool note_chain(struct tls_conn *c, const struct cert *leaf, const WOLFSSL_X509_STORE_CTX *store)
 {
@@ -377,6 +389,7 @@ int tls_conn_verify(int ok, WOLFSSL_X509_STORE_CTX *store)
 		c->verify_error = KEYUSE_SIGNATURE_E;
 		return 0;
 	}
+	keep_leaf(c, &cert);
 	return take_identity(c, &cert) && note_chain(c, &cert, store) && admit(c);
 }
 
@@ -413,6 +426,7 @@ void tls_conn_free(struct tls_conn *c)
 	pool_free(c->backlog);
 	pool_free(c->detail);
 	pool_free(c->above);
+	pool_free(c->leaf);
 	pool_free(c);
 }
 
@@ -560,6 +574,15 @@ const struct identity *tls_conn_claimed(const struct tls_conn *c)
 bool tls_conn_partial(const struct tls_conn *c)
 {
 	return c->part_len > 0;
+}
+
+uint8_t *tls_conn_take_leaf(struct tls_conn *c, size_t *len)
+{
+	uint8_t *leaf = c->up ? c->leaf : NULL;
+	*len = leaf ? c->leaf_len : 0;
+	if (leaf)
+		c->leaf = NULL;
+	return leaf;
 }
 
 const char *tls_conn_version(const struct tls_conn *c)
