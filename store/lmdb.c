@@ -1070,17 +1070,50 @@ static enum err lmdb_meta_get(struct store *s, const char *name, void *value, si
 	return rc;
 }
 
-static enum err lmdb_meta_put(struct store *s, const char *name, const void *value, size_t len)
+static enum err lmdb_meta_put_all(struct store *s, const struct store_named *values, size_t n)
 {
-	struct store_op op = { .verb = STORE_META, .u.meta = { .name = name, .value = value, .len = len } };
 	s->batch_error = ERR_OK;
 	enum err rc = begin_txn(s);
 	if (rc != ERR_OK)
 		return rc;
-	rc = meta_op(s, &op);
+	for (size_t i = 0; i < n && rc == ERR_OK; i++) {
+		struct store_op op = { .verb = STORE_META, .u.meta = { .name = values[i].name, .value = values[i].value, .len = values[i].len } };
+		rc = meta_op(s, &op);
+	}
 	if (rc == ERR_OK)
 		return finish_txn(s);
 	lmdb_abort(s);
+	return rc;
+}
+
+static enum err lmdb_meta_each(struct store *s, const char *prefix, enum err (*fn)(void *arg, const char *name, const void *value, size_t len),
+    void *arg)
+{
+	struct lmdb *l = lmdb_of(s);
+	uint8_t first[STORE_NAME_MAX + 2];
+	char name[STORE_NAME_MAX + 2];
+	size_t prefix_len = meta_key(prefix, first);
+	MDB_txn *txn;
+	MDB_cursor *cursor;
+	enum err rc = db_err(mdb_txn_begin(l->db.env, NULL, MDB_RDONLY, &txn));
+	if (rc != ERR_OK)
+		return rc;
+	rc = db_err(mdb_cursor_open(txn, l->db.t[T_META], &cursor));
+	if (rc == ERR_OK) {
+		MDB_val k = { prefix_len, first }, v;
+		int found = mdb_cursor_get(cursor, &k, &v, MDB_SET_RANGE);
+		for (; found == MDB_SUCCESS && rc == ERR_OK; found = mdb_cursor_get(cursor, &k, &v, MDB_NEXT)) {
+			if (k.mv_size < prefix_len || k.mv_size > STORE_NAME_MAX + 1 || memcmp(k.mv_data, first, prefix_len) != 0)
+				break;
+			memcpy(name, (const char *)k.mv_data + 1, k.mv_size - 1);
+			name[k.mv_size - 1] = '\0';
+			rc = fn(arg, name, v.mv_data, v.mv_size);
+		}
+		if (rc == ERR_OK && found != MDB_SUCCESS && found != MDB_NOTFOUND)
+			rc = db_err(found);
+		mdb_cursor_close(cursor);
+	}
+	mdb_txn_abort(txn);
 	return rc;
 }
 
@@ -1114,7 +1147,8 @@ static enum err lmdb_read(struct store *s, struct store_op *op)
 }
 
 const struct store_backend store_lmdb = {
-	.reader = true, .open = lmdb_open, .load = lmdb_load, .meta_get = lmdb_meta_get, .meta_put = lmdb_meta_put, .begin = lmdb_begin,
+	.reader = true, .open = lmdb_open, .load = lmdb_load, .meta_get = lmdb_meta_get, .meta_put_all = lmdb_meta_put_all,
+	.meta_each = lmdb_meta_each, .begin = lmdb_begin,
 	.apply = lmdb_apply, .commit = lmdb_commit, .abort = lmdb_abort, .publish_reads = lmdb_publish_reads, .read = lmdb_read,
 	.idle = lmdb_idle, .close = lmdb_close,
 };

@@ -692,9 +692,16 @@ static enum err memory_meta_get(struct store *s, const char *name, void *value, 
 	return ERR_NOT_FOUND;
 }
 
-static enum err memory_meta_put(struct store *s, const char *name, const void *value, size_t len)
+static enum err memory_meta_put_all(struct store *s, const struct store_named *values, size_t n)
 {
-	(void)s, (void)name, (void)value, (void)len;
+	(void)s, (void)values, (void)n;
+	return ERR_OK;
+}
+
+static enum err memory_meta_each(struct store *s, const char *prefix, enum err (*fn)(void *arg, const char *name, const void *value, size_t len),
+    void *arg)
+{
+	(void)s, (void)prefix, (void)fn, (void)arg;
 	return ERR_OK;
 }
 
@@ -852,7 +859,7 @@ static void memory_close(struct store *s)
 }
 
 const struct store_backend store_memory = {
-	.open = memory_open, .load = memory_load, .meta_get = memory_meta_get, .meta_put = memory_meta_put, .begin = memory_begin,
+	.open = memory_open, .load = memory_load, .meta_get = memory_meta_get, .meta_put_all = memory_meta_put_all, .meta_each = memory_meta_each, .begin = memory_begin,
 	.apply = memory_apply, .commit = memory_commit, .abort = memory_abort,
 	.publish_reads = memory_commit, .read = memory_read, .idle = memory_idle, .close = memory_close,
 };

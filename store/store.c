@@ -476,7 +476,18 @@ enum err store_meta_get(struct store *s, const char *name, void *value, size_t *
 
 enum err store_meta_put(struct store *s, const char *name, const void *value, size_t len)
 {
-	return s->backend->meta_put(s, name, value, len);
+	struct store_named one = { name, value, len };
+	return s->backend->meta_put_all(s, &one, 1);
+}
+
+enum err store_meta_put_all(struct store *s, const struct store_named *values, size_t n)
+{
+	return s->backend->meta_put_all(s, values, n);
+}
+
+enum err store_meta_each(struct store *s, const char *prefix, enum err (*fn)(void *arg, const char *name, const void *value, size_t len), void *arg)
+{
+	return s->backend->meta_each(s, prefix, fn, arg);
 }
 
 /* Signals are the loops' business. */

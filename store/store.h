@@ -279,6 +279,14 @@ enum err store_load(struct store *s, const struct store_loader *l, void *arg) MU
 enum err store_meta_get(struct store *s, const char *name, void *value, size_t *len) MUST_CHECK;
 enum err store_meta_put(struct store *s, const char *name, const void *value, size_t len) MUST_CHECK;
 
+/* Each value whose name begins with prefix, on the opening thread before store_start; name and value are borrowed for the call. Stops at the first
+ * fn that is not ERR_OK, and returns that. */
+enum err store_meta_each(struct store *s, const char *prefix,
+    enum err (*fn)(void *arg, const char *name, const void *value, size_t len), void *arg) MUST_CHECK;
+/* n values by one transaction: all or none. On the opening thread before store_start. */
+struct store_named { const char *name; const void *value; size_t len; };
+enum err store_meta_put_all(struct store *s, const struct store_named *values, size_t n) MUST_CHECK;
+
 enum err store_start(struct store *s) MUST_CHECK; /* starts the writer thread */
 
 /* Hands op over; done() follows through op->reply, in order of submission among ops of one submitter (but see PAGE). Sets op->mail.run.

@@ -9,14 +9,16 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-/* All of it runs on the writer thread, except open, load, meta_get and meta_put (the opening thread, before the writer starts), read (the
+/* All of it runs on the writer thread, except open, load, meta_get, meta_put_all and meta_each (the opening thread, before the writer starts), read (the
  * reader thread where `reader` is set) and close (after both have ended). */
 struct store_backend {
 	bool reader;                        /* pages are read on a thread of their own */
 	enum err (*open)(struct store *s, char *error, size_t error_len);
 	enum err (*load)(struct store *s, const struct store_loader *l, void *arg);
 	enum err (*meta_get)(struct store *s, const char *name, void *value, size_t *len);
-	enum err (*meta_put)(struct store *s, const char *name, const void *value, size_t len);
+	enum err (*meta_put_all)(struct store *s, const struct store_named *values, size_t n);
+	enum err (*meta_each)(struct store *s, const char *prefix, enum err (*fn)(void *arg, const char *name, const void *value, size_t len),
+	    void *arg);
 	/* A batch: begin, apply for each op, then commit, or abort, which undoes it: after a failed begin or commit nothing of it stands, and
 	 * every op gets the error. */
 	enum err (*begin)(struct store *s, const struct store_op *batch); /* batch: linked by mail.next */
