@@ -13,6 +13,7 @@
 #include "broker/loop.h"
 #include "broker/procfile.h"
 #include "broker/quota.h"
+#include "broker/registrar.h"
 #include "broker/replay.h"
 #include "broker/sessions.h"
 #include "broker/special.h"
@@ -118,11 +119,18 @@ static void record_failed(void *arg, uint64_t record)
     log_error("store: record %llu fails verification and is left out", (unsigned long long)record);
 }
 
+/* Store thread. */
 static bool history_limits(void *arg, const uint8_t *topic, size_t len, struct store_history_limits *out)
 {
-    const struct history_limits *l = history_policy_find(((const struct broker *)arg)->history, topic, len);
+    struct broker *b = arg;
+    const struct history_limits *l = history_policy_find(b->history, topic, len);
+    pthread_mutex_lock(&b->spaces_lock);
+    const struct space *s = space_map_find(b->spaces, topic, len);
+    if (s && s->spec.history.given)
+        l = s->spec.history.off ? NULL : &s->history_limits;
     if (l)
         *out = (struct store_history_limits){.count = l->count, .age_s = l->age_s, .bytes = l->bytes};
+    pthread_mutex_unlock(&b->spaces_lock);
     return l != NULL;
 }
 
@@ -309,8 +317,9 @@ struct broker *broker_new(struct conf *take_conf, FILE *errors)
     b->started_ms = clock_mono_ms();
     b->n_loops = choose_loops(take_conf);
     random_bytes(&b->client_key, sizeof b->client_key);
+    pthread_mutex_init(&b->spaces_lock, NULL);
     b->policy = policy_new(take_conf, b->n_loops, 1, errors);
-    if (b->policy && make_shared(b, errors) == ERR_OK && make_loops(b, errors) == ERR_OK)
+    if (b->policy && make_shared(b, errors) == ERR_OK && (b->registrar = registrar_new(b, errors)) && make_loops(b, errors) == ERR_OK)
         return b;
     broker_free(b);
     return NULL;
@@ -331,7 +340,7 @@ enum err broker_start(struct broker *b)
     sys_start(b->loops[0]);
     for (unsigned i = 0; e == ERR_OK && i < b->n_loops; i++)
         e = loop_start(b->loops[i]);
-    return e;
+    return e == ERR_OK ? registrar_start(b->registrar) : e;
 }
 
 /* ---- stopping ---- */
@@ -382,6 +391,7 @@ void broker_stop(struct broker *b)
 {
     struct timespec tick = {.tv_nsec = 2000000};
     atomic_store(&b->stopping, true);
+    registrar_stop(b->registrar);
     tell_all(b, on_stop_reading);
     for (uint64_t end = clock_mono_ms() + STOP_WAIT_MS; !all_drained(b) && clock_mono_ms() < end;)
         nanosleep(&tick, NULL);
@@ -406,8 +416,11 @@ void broker_free(struct broker *b)
         return;
     for (unsigned i = 0; i < b->n_loops; i++)
         loop_free(b->loops[i]);
+    registrar_free(b->registrar);
     if (b->store)
         store_close(b->store);
+    space_map_unref(b->spaces);
+    pthread_mutex_destroy(&b->spaces_lock);
     history_policy_unref(b->history);
     vault_free(b->vault);
     quota_table_free(b->quotas);

@@ -9,8 +9,10 @@
 #include "broker/policy.h"
 #include "store/store.h"
 #include "topics/retained.h"
+#include "topics/space.h"
 #include "topics/trie.h"
 
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -20,6 +22,7 @@
 struct loop;
 struct quota_table;
 struct rate_table;
+struct registrar;
 struct vault;
 
 /* One configured listener; every loop has its own socket for it (SO_REUSEPORT). Its settings are the policy's, by index. */
@@ -41,6 +44,9 @@ struct broker {
     struct vault *vault;              /* NULL: the store is in memory */
     struct rate_table *addresses;     /* handshakes of each; any loop */
     struct quota_table *quotas;       /* of identities; its own lock */
+    struct registrar *registrar;      /* of key spaces */
+    pthread_mutex_t spaces_lock;
+    struct space_map *spaces;         /* spaces_lock; one reference; for the store's thread, which asks how much of a topic's past is kept */
     struct listener *listeners;       /* n_listeners of them */
     size_t n_listeners;
     struct loop *loops[LOOPS_MAX];

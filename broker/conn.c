@@ -11,6 +11,8 @@
 #include "broker/packet.h"
 #include "broker/publish.h"
 #include "broker/quota.h"
+#include "broker/registrar.h"
+#include "broker/sealing.h"
 #include "broker/session.h"
 #include "broker/sessions.h"
 #include "broker/will.h"
@@ -710,9 +712,12 @@ static void handshake_failed(struct conn *c, struct tls_io *io)
 
 static enum err take_identity(struct conn *c)
 {
-    if (c->transport.tls)
+    if (c->transport.tls) {
+        size_t len;
+        uint8_t *leaf = tls_conn_take_leaf(c->transport.tls, &len);
         c->identity = identity_ref(tls_conn_identity(c->transport.tls));
-    else
+        registrar_certificate(c->loop->broker, c->identity, leaf, len);
+    } else
         c->identity = identity_new(LOOPBACK_CN, sizeof LOOPBACK_CN - 1);
     return c->identity ? ERR_OK : ERR_NOMEM;
 }

@@ -9,6 +9,8 @@
 #include "broker/conn.h"
 #include "broker/listener.h"
 #include "broker/recheck.h"
+#include "broker/registrar.h"
+#include "broker/sealing.h"
 #include "broker/sessions.h"
 #include "broker/will.h"
 
@@ -315,7 +317,8 @@ struct loop *loop_new(struct broker *b, unsigned index)
     struct loop *l = aligned_alloc(64, (sizeof *l + 63) / 64 * 64);
     if (!l)
         return NULL;
-    *l = (struct loop){.broker = b, .index = index, .epoch_id = -1, .policy = policy_ref(b->policy), .conf = b->policy->conf};
+    *l = (struct loop){.broker = b, .index = index, .epoch_id = -1, .policy = policy_ref(b->policy), .conf = b->policy->conf, .rules = 1};
+    l->spaces = b->registrar ? registrar_map(b->registrar) : NULL;
     l->unfinished.last = &l->unfinished.first;
     read_clocks(l);
     l->ev = ev_loop_new(EVBACKEND_EPOLL | EVFLAG_NOENV);
@@ -353,6 +356,7 @@ static void *thread_main(void *arg)
     struct loop *l = arg;
     epoch_online(l->broker->epoch, l->epoch_id);
     listener_start(l);
+    l->recheck.of_policy = true;
     recheck_start(l); /* of what the store brought back */
     ev_run(l->ev, 0);
     audit_floods_free(l);
@@ -396,6 +400,8 @@ void loop_free(struct loop *l)
     free(l->plain_buf);
     free(l->encode_buf);
     free(l->cipher_buf);
+    sealer_free(l->sealer);
+    space_map_unref(l->spaces);
     policy_unref(l->policy);
     free(l);
 }

@@ -17,6 +17,8 @@
 
 struct access_cache;
 struct floods;
+struct round;
+struct sealer;
 struct conn;
 struct refused;
 struct session;
@@ -58,6 +60,9 @@ struct loop { /* NOLINT(clang-analyzer-optin.performance.Padding): in groups by 
     _Alignas(64) struct broker *broker;
     struct policy *policy;             /* one reference; replaced between turns (broker/reload.h) */
     const struct conf *conf;           /* the policy's */
+    struct space_map *spaces;          /* one reference; NULL: there are no key spaces */
+    struct sealer *sealer;             /* broker/sealing.h; NULL until a message is sealed or opened */
+    uint32_t rules;                    /* counts changes of what clients may do: policies and key spaces' members */
     unsigned index;
     int epoch_id;
     struct ev_loop *ev;
@@ -99,6 +104,8 @@ struct loop { /* NOLINT(clang-analyzer-optin.performance.Padding): in groups by 
     unsigned routed_qos0;              /* of these, the ones that wait for no acknowledgement */
     struct {                           /* after a reload: where judging again has come to (broker/recheck.h) */
         bool active;
+        bool of_policy;                /* the policy waits for its end */
+        struct round *round;           /* a round of the registrar does; or NULL */
         uint32_t slot;                 /* of sessions */
         struct conn *conn;             /* the next; moved on when that one is unlinked */
         bool conns_only;               /* not for a reload */

@@ -3,6 +3,9 @@
 
 #include "broker/listener.h"
 
+#include "base/secmem.h"
+#include "base/textfile.h"
+
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -91,10 +94,31 @@ static bool load_tls(struct policy *p, FILE *errors)
     return good;
 }
 
+/* The files have just been read by load_tls: what is wrong with them has been said. */
+static void load_signer(struct policy *p, const struct conf_listener *l)
+{
+    char error[512];
+    size_t cert_len = 0, key_len = 0;
+    char *cert = textfile_read(l->certfile, &cert_len, NULL), *key = textfile_read(l->keyfile, &key_len, NULL);
+    if (cert && key && keypair_new(&p->signer, cert, cert_len, key, key_len) == ERR_OK)
+        cert_fingerprint(keypair_cert(p->signer), p->server);
+    if (key)
+        secmem_wipe(key, key_len);
+    free(cert);
+    free(key);
+    if (l->cafile)
+        p->trust = trust_new(l->cafile, l->crlfile, error, sizeof error);
+}
+
 /* Whatever is wrong is reported, not just the first. */
 static bool load_files(struct policy *p, FILE *errors)
 {
     bool good = load_tls(p, errors);
+    for (size_t i = 0; good && i < p->n_listeners; i++)
+        if (!p->conf->listeners[i].plaintext) {
+            load_signer(p, &p->conf->listeners[i]);
+            break;
+        }
     if (!p->conf->acl_file)
         return good;
     p->acl = acl_load(p->conf->acl_file, errors);
@@ -134,6 +158,8 @@ void policy_unref(struct policy *p)
     for (size_t i = 0; i < p->n_listeners; i++)
         tls_ctx_unref(p->tls[i]);
     acl_unref(p->acl);
+    keypair_free(p->signer);
+    trust_free(p->trust);
     conf_free(p->conf);
     free(p);
 }

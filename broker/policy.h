@@ -5,7 +5,9 @@
 #define BROKER_POLICY_H
 
 #include "conf/conf.h"
+#include "crypto/keys.h"
 #include "crypto/tls.h"
+#include "crypto/trust.h"
 #include "topics/acl.h"
 
 #include <stdatomic.h>
@@ -18,6 +20,9 @@ struct policy {
     struct conf *conf;
     struct acl *acl;                  /* NULL: no acl_file */
     uint32_t max_connections;         /* of all listeners */
+    struct keypair *signer;           /* the first TLS listener's: signs envelopes; NULL: none, or of a kind that cannot. Registrar's thread */
+    uint8_t server[32];               /* SHA-256 of its certificate; zeros without signer */
+    struct trust *trust;              /* its authorities; NULL: none */
     size_t n_listeners;
     struct tls_ctx *tls[];            /* of each of conf's listeners; NULL: plain text on loopback */
 };

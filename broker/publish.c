@@ -8,8 +8,11 @@
 #include "broker/audit_flood.h"
 #include "broker/packet.h"
 #include "broker/refused.h"
+#include "broker/registrar.h"
 #include "broker/route.h"
+#include "broker/sealing.h"
 #include "broker/sessions.h"
+#include "broker/spaces.h"
 #include "broker/will.h"
 #include "mqtt/encode.h"
 
@@ -259,7 +262,7 @@ static enum publish_result publish_matched(struct loop *l, struct msg *m, struct
 {
     bool keep = (m->flags & MSG_RETAIN) && !(m->flags & MSG_SYS);
     struct behind behind = behind_of(from, m);
-    bool history = !(m->flags & MSG_SYS) && history_policy_find(l->broker->history, msg_topic(m), m->topic_len);
+    bool history = !(m->flags & MSG_SYS) && spaces_history(l, msg_topic(m), m->topic_len);
     bool overtakes = could_overtake(m, mt, picks, n_picks, behind);
     if (!history && !overtakes && !keep && !(from && from->packet_id) && !any_target_waits(m, mt, picks, n_picks, behind.qos2)) {
         route_match(l, m, mt, ROUTE_ALL, 0);
@@ -279,18 +282,8 @@ static enum publish_result publish_matched(struct loop *l, struct msg *m, struct
     return PUBLISH_DEFERRED;
 }
 
-enum publish_result publish_message(struct loop *l, struct msg *m, const struct publish_origin *from)
+static enum publish_result publish_to(struct loop *l, struct msg *m, struct match *mt, const struct publish_origin *from)
 {
-    if (m->flags & MSG_RETAIN) {
-        enum err e = retained_put(l->broker->retained, l->epoch_id, m, l->conf->max_retained_messages);
-        if (e == ERR_NOMEM)
-            return PUBLISH_NOMEM;
-        if (e != ERR_OK)
-            log_warning("a message on '%.*s' is not retained: %s", (int)m->topic_len, (const char *)msg_topic(m), err_text(e));
-    }
-    struct match *mt = match_cache_get(l->cache, msg_topic(m), m->topic_len);
-    if (!mt)
-        return PUBLISH_NOMEM;
     if (mt->n_groups == 0)
         return publish_matched(l, m, mt, NULL, 0, from);
 
@@ -305,6 +298,47 @@ enum publish_result publish_message(struct loop *l, struct msg *m, const struct 
     if (picks != few)
         pool_free(picks);
     return r;
+}
+
+/* To subscribers of both views. */
+static enum publish_result publish_sealed(struct loop *l, struct msg *m, const struct publish_origin *from)
+{
+    size_t skip = sizeof SPACES_SEALED - 1;
+    uint8_t few[512], *name = skip + m->topic_len <= sizeof few ? few : pool_alloc(skip + m->topic_len);
+    struct match *plain = name ? match_cache_get(l->cache, msg_topic(m), m->topic_len) : NULL, *sealed = NULL, *mt = NULL;
+    if (plain) {
+        match_ref(plain);
+        memcpy(name, SPACES_SEALED, skip);
+        memcpy(name + skip, msg_topic(m), m->topic_len);
+        sealed = match_cache_get(l->cache, name, skip + m->topic_len);
+    }
+    if (sealed && sealed->n_targets + sealed->n_groups == 0)
+        mt = match_ref(plain);
+    else if (sealed && plain->n_targets + plain->n_groups == 0)
+        mt = match_ref(sealed);
+    else if (sealed)
+        mt = match_union(plain, sealed);
+    enum publish_result r = mt ? publish_to(l, m, mt, from) : PUBLISH_NOMEM;
+    match_unref(mt);
+    match_unref(plain);
+    if (name != few)
+        pool_free(name);
+    return r;
+}
+
+enum publish_result publish_message(struct loop *l, struct msg *m, const struct publish_origin *from)
+{
+    if (m->flags & MSG_RETAIN) {
+        enum err e = retained_put(l->broker->retained, l->epoch_id, m, l->conf->max_retained_messages);
+        if (e == ERR_NOMEM)
+            return PUBLISH_NOMEM;
+        if (e != ERR_OK)
+            log_warning("a message on '%.*s' is not retained: %s", (int)m->topic_len, (const char *)msg_topic(m), err_text(e));
+    }
+    if (m->flags & MSG_SEALED)
+        return publish_sealed(l, m, from);
+    struct match *mt = match_cache_get(l->cache, msg_topic(m), m->topic_len);
+    return mt ? publish_to(l, m, mt, from) : PUBLISH_NOMEM;
 }
 
 void publish_own(struct loop *l, struct msg *m)
@@ -338,11 +372,9 @@ struct mqtt_bytes publish_topic(const struct identity *who, struct mqtt_bytes to
     return (struct mqtt_bytes){buf, n + who->cn_len};
 }
 
-static struct msg *message_of(struct conn *c, const struct mqtt_publish *p)
+static struct msg_spec spec_of(const struct conn *c, const struct mqtt_publish *p, struct mqtt_bytes topic)
 {
-    uint8_t health[PUBLISH_HEALTH_MAX];
-    struct mqtt_bytes topic = publish_topic(c->identity, p->topic, health);
-    struct msg_spec spec = {
+    return (struct msg_spec){
         .topic = topic.p,
         .topic_len = topic.len,
         .publisher = c->identity->cn,
@@ -353,6 +385,12 @@ static struct msg *message_of(struct conn *c, const struct mqtt_publish *p)
         .qos = p->qos,
         .flags = p->retain ? MSG_RETAIN : 0,
     };
+}
+
+static struct msg *message_of(struct conn *c, const struct mqtt_publish *p)
+{
+    uint8_t health[PUBLISH_HEALTH_MAX];
+    struct msg_spec spec = spec_of(c, p, publish_topic(c->identity, p->topic, health));
     return msg_new(&spec);
 }
 
@@ -377,11 +415,11 @@ static void acknowledge(struct conn *c, const struct mqtt_publish *p, bool ready
         conn_owe(c, p->qos == 1 ? MQTT_PUBACK : MQTT_PUBREC, p->packet_id, ready, seq);
 }
 
-static void publish_accepted(struct conn *c, const struct mqtt_publish *p)
+/* Takes m; NULL: out of memory. */
+static void publish_accepted(struct conn *c, const struct mqtt_publish *p, struct msg *m)
 {
     struct session *s = c->session;
     struct publish_origin from = {.session = s};
-    struct msg *m = message_of(c, p);
     if (!m) {
         conn_end(c, LOG_ERROR, true, "out of memory");
         return;
@@ -423,6 +461,52 @@ static void repeated(struct conn *c, const struct mqtt_publish *p)
     conn_ack_after_store(c, STORE_BARRIER, 0, seq);
 }
 
+/* A PUBLISH to $CONTROL/topics/v1: acknowledged when it has been done. */
+static void command(struct conn *c, const struct mqtt_publish *p)
+{
+    uint32_t seq = 0;
+    if (p->qos == 2 && pidset_add(&c->session->received, p->packet_id) != ERR_OK) {
+        conn_end(c, LOG_ERROR, true, "out of memory");
+        return;
+    }
+    acknowledge(c, p, false, &seq);
+    if (!registrar_command(c, p->payload.p, p->payload.len, p->qos, seq))
+        conn_end(c, LOG_ERROR, true, "out of memory");
+}
+
+/* What key spaces decide about; false: they have nothing to do with it. */
+static bool publish_in_space(struct conn *c, const struct mqtt_publish *p)
+{
+    static const char control[] = SPACES_CONTROL;
+    struct msg *m = NULL;
+    const char *why = NULL;
+    if (p->topic.len == sizeof control - 1 && memcmp(p->topic.p, control, p->topic.len) == 0 && c->loop->broker->registrar) {
+        command(c, p);
+        return true;
+    }
+    struct msg_spec spec = spec_of(c, p, p->topic);
+    enum admission a = sealing_admit(c->loop, c->identity, &spec, &m, &why);
+    int shown = (int)(p->topic.len > 200 ? 200 : p->topic.len);
+    switch (a) {
+    case ADMIT_ELSEWHERE:
+        return false;
+    case ADMIT_OK:
+    case ADMIT_NOMEM:
+        publish_accepted(c, p, m);
+        break;
+    case ADMIT_DROP: /* 3.1.1 has no other answer [MQTT-3.3.5-2] */
+        STATS_ADD(c->loop, publish_denied, 1);
+        log_warning("audit: %s: PUBLISH to '%.*s' dropped: %s", conn_name(c), shown, (const char *)p->topic.p, why);
+        acknowledge(c, p, true, NULL);
+        break;
+    case ADMIT_END:
+        STATS_ADD(c->loop, publish_denied, 1);
+        conn_end(c, LOG_WARNING, true, "audit: PUBLISH to '%.*s' refused: %s", shown, (const char *)p->topic.p, why);
+        break;
+    }
+    return true;
+}
+
 static bool topic_too_deep(const struct conn *c, struct mqtt_bytes topic)
 {
     uint32_t most = c->loop->conf->max_topic_levels;
@@ -451,8 +535,10 @@ void packet_publish(struct conn *c, uint8_t flags, const uint8_t *body, size_t l
         repeated(c, &p);
         return;
     }
-    if (access_publish(c->session, p.topic)) {
-        publish_accepted(c, &p);
+    if ((c->loop->spaces || p.topic.p[0] == '$') && publish_in_space(c, &p)) {
+        /* done */
+    } else if (access_publish(c->session, p.topic)) {
+        publish_accepted(c, &p, message_of(c, &p));
     } else { /* acknowledged and dropped: 3.1.1 has no other answer [MQTT-3.3.5-2] */
         const struct audit_who who = audit_conn(c);
         STATS_ADD(c->loop, publish_denied, 1);

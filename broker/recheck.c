@@ -10,6 +10,7 @@
 #include "broker/replay.h"
 #include "broker/session.h"
 #include "broker/sessions.h"
+#include "broker/spaces.h"
 #include "broker/special.h"
 
 #include <string.h>
@@ -101,9 +102,9 @@ static void remove_denied(struct session *s, struct denied *d)
 static void check_session(struct session *s)
 {
     struct judging j = {.session = s};
-    if (s->judged == s->loop->policy->generation)
+    if (s->judged == s->loop->rules)
         return;
-    s->judge = false;
+    s->judge = s->keys = false;
     sub_set_each(&s->subs, judge, &j);
     while (j.denied) {
         struct denied *d = j.denied;
@@ -113,7 +114,7 @@ static void check_session(struct session *s)
     }
     if (s->queue.count > 0)
         session_judge_queue(s);
-    s->judged = s->loop->policy->generation;
+    s->judged = s->loop->rules;
     session_tell_presence(s);
 }
 
@@ -122,25 +123,28 @@ static void check_session(struct session *s)
 static void finish(struct loop *l)
 {
     l->recheck.active = false;
-    if (!l->recheck.conns_only)
+    if (l->recheck.of_policy)
         atomic_fetch_sub(&l->policy->busy, 1);
+    l->recheck.of_policy = false;
+    if (l->recheck.round)
+        spaces_walked(l);
 }
 
 void recheck_conns(struct loop *l)
 {
     if (l->recheck.active)
         return;
-    recheck_start(l);
     l->recheck.conns_only = true;
+    recheck_start(l);
     l->recheck.slot = UINT32_MAX;
 }
 
 void recheck_start(struct loop *l)
 {
     l->recheck.active = true;
-    l->recheck.conns_only = false;
     l->recheck.slot = 0;
-    l->recheck.conn = l->conns;
+    l->recheck.conn = l->recheck.of_policy || l->recheck.conns_only ? l->conns : NULL; /* key spaces are no matter of certificates */
+    l->recheck.conns_only = false;
 }
 
 void recheck_step(struct loop *l)
@@ -158,8 +162,11 @@ void recheck_step(struct loop *l)
     }
     for (unsigned n = 0; l->recheck.slot < sessions_slots(l->sessions) && n < SESSIONS_PER_TURN; n++) {
         struct session *s = sessions_at(l->sessions, l->recheck.slot++);
-        if (s)
-            check_session(s);
+        if (!s)
+            continue;
+        check_session(s);
+        if (l->recheck.round)
+            spaces_collect(s, l->recheck.round);
     }
     if (!l->recheck.conn && l->recheck.slot >= sessions_slots(l->sessions))
         finish(l);

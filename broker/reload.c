@@ -8,6 +8,7 @@
 #include "broker/audit_log.h"
 #include "broker/loop.h"
 #include "broker/recheck.h"
+#include "broker/registrar.h"
 #include "broker/sys.h"
 
 #include <errno.h>
@@ -42,9 +43,11 @@ static void on_policy(struct mail *m, void *owner)
     l->policy = ((struct policy_mail *)m)->policy;
     l->conf = l->policy->conf;
     pool_free(m);
-    if (l->recheck.active && !l->recheck.conns_only) /* by the old rules: begun again by the new ones */
+    if (l->recheck.of_policy) /* by the old rules: begun again by the new ones */
         atomic_fetch_sub(&old->busy, 1);
     policy_unref(old);
+    l->rules++;
+    l->recheck.of_policy = true;
     if (l->index == 0)
         sys_follow(l);
     recheck_start(l);
@@ -138,6 +141,7 @@ static bool take_over(struct broker *b, struct conf *(*load)(void *arg, FILE *er
     policy_retire(&b->retired, b->policy);
     b->policy = next;
     send_mails(b, next, mails);
+    registrar_follow(b, next);
     return true;
 }
 

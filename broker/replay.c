@@ -5,7 +5,9 @@
 #include "base/pool.h"
 #include "broker/conn.h"
 #include "broker/entry_ring.h"
+#include "broker/sealing.h"
 #include "broker/sessions.h"
+#include "broker/spaces.h"
 #include "topics/topic.h"
 
 #include <stdlib.h>
@@ -54,6 +56,7 @@ struct replay {
     struct kept *retained;    /* uthash */
     const uint8_t *filter;    /* within text */
     size_t len, text_len;
+    size_t skip;              /* bytes of "$SEALED/" before the filter of topics */
     uint8_t text[];           /* as subscribed */
 };
 
@@ -132,7 +135,7 @@ static uint8_t effective_qos(const struct replay *r, const struct msg *m)
 /* record: in the history; 0: the retained message of its topic. */
 static void push_past(struct session *s, const struct replay *r, struct msg *take_m, uint64_t record)
 {
-    struct entry e = {.msg = take_m, .record = s->persistent ? record : 0};
+    struct entry e = {.msg = take_m, .record = s->persistent ? record : 0, .sub_id = r->skip ? SUB_ID_SEALED : 0};
     e.qos = effective_qos(r, take_m) & 3U;
     e.retain = 1;
     e.past = 1;
@@ -251,7 +254,7 @@ struct replay_op {
     sub_handle handle;
     uint32_t id;
     const uint8_t *filter; /* within text */
-    size_t len;
+    size_t len, skip;
     uint8_t text[];
 };
 
@@ -263,7 +266,7 @@ static struct replay_op *new_op(struct session *s, const struct replay *r, enum 
         no_memory(s);
         return NULL;
     }
-    *o = (struct replay_op){.op.verb = verb, .op.done = done, .handle = s->subs.handle, .id = r->id, .len = r->len};
+    *o = (struct replay_op){.op.verb = verb, .op.done = done, .handle = s->subs.handle, .id = r->id, .len = r->len, .skip = r->skip};
     memcpy(o->text, r->text, r->text_len);
     o->filter = o->text + (r->filter - r->text);
     return o;
@@ -419,7 +422,7 @@ void replay_progress(struct session *s)
 static bool match_filter(void *arg, const uint8_t *topic, size_t len)
 {
     const struct replay_op *o = arg;
-    return topic_matches(o->filter, o->len, topic, len);
+    return topic_matches(o->filter + o->skip, o->len - o->skip, topic, len);
 }
 
 static void take_entry(struct session *s, struct replay *r, struct store_entry *p)
@@ -495,8 +498,8 @@ void replay_step(struct session *s)
         o->op.u.history.match = match_filter;
         o->op.u.history.match_arg = o;
     } else {
-        o->op.u.history.topic = o->filter;
-        o->op.u.history.topic_len = o->len;
+        o->op.u.history.topic = o->filter + o->skip;
+        o->op.u.history.topic_len = o->len - o->skip;
     }
     o->op.u.history.after = r->after;
     o->op.u.history.newest = r->newest;
@@ -531,7 +534,8 @@ bool replay_has(struct session *s, struct entry *e, uint64_t record)
 {
     bool mine = false, kept = false;
     for (struct replay *r = s->replays; r; r = r->next) {
-        if (!topic_matches(r->filter, r->len, msg_topic(e->msg), e->msg->topic_len))
+        if (!topic_matches(r->filter + r->skip, r->len - r->skip, msg_topic(e->msg), e->msg->topic_len) ||
+            (r->skip > 0) != ((e->sub_id & SUB_ID_SEALED) != 0))
             continue;
         if (r->state == REPLAY_CLOSING) {
             mine |= record <= r->floor;
@@ -574,6 +578,8 @@ static struct replay *append(struct session *s, const uint8_t *text, size_t len,
         return NULL;
     *r = (struct replay){.id = next_id(), .qos = qos, .newest = spec->newest, .since_ms = spec->since_ms, .len = spec->filter_len,
                          .text_len = len};
+    if (spaces_has_prefix((struct mqtt_bytes){spec->filter, spec->filter_len}, SPACES_SEALED))
+        r->skip = sizeof SPACES_SEALED - 1;
     memcpy(r->text, text, len);
     r->filter = r->text + (spec->filter - text);
     struct replay **at = &s->replays;
@@ -586,7 +592,8 @@ static struct replay *append(struct session *s, const uint8_t *text, size_t len,
 
 struct replay *replay_new(struct session *s, const uint8_t *text, size_t len, const struct history_spec *spec, uint8_t qos)
 {
-    if (!history_policy_overlaps(s->loop->broker->history, spec->filter, spec->filter_len))
+    size_t skip = spaces_has_prefix((struct mqtt_bytes){spec->filter, spec->filter_len}, SPACES_SEALED) ? sizeof SPACES_SEALED - 1 : 0;
+    if (!spaces_history_overlaps(s->loop, spec->filter + skip, spec->filter_len - skip))
         return NULL;
     struct replay *r = append(s, text, len, spec, qos);
     if (!r) {

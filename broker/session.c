@@ -8,7 +8,9 @@
 #include "broker/entry_ring.h"
 #include "broker/publish.h"
 #include "broker/replay.h"
+#include "broker/sealing.h"
 #include "broker/sessions.h"
+#include "broker/spaces.h"
 #include "mqtt/encode.h"
 
 #include <assert.h>
@@ -388,7 +390,7 @@ static void on_overflow(struct session *s, struct entry *e)
 void session_withhold(struct session *s, const struct msg *m, uint64_t record)
 {
     STATS_ADD(s->loop, publish_withheld, 1);
-    log_debug("client '%.*s': a message on '%.*s' is withheld by the acl_file", s->client_id_len, s->client_id,
+    log_debug("client '%.*s': a message on '%.*s' is withheld by the access rules", s->client_id_len, s->client_id,
               m->topic_len > 200 ? 200 : m->topic_len, (const char *)msg_topic(m));
     if (record && !tell_store(s, STORE_ACKED, record, 0, NULL))
         no_memory(s);
@@ -398,7 +400,11 @@ void session_withhold(struct session *s, const struct msg *m, uint64_t record)
  * could not be used for another message. */
 static bool may_get(struct session *s, const struct entry *e)
 {
-    return !e->msg || (e->qos == 2 && e->packet_id) || access_read(s, e->msg);
+    const char *why;
+    if (!e->msg)
+        return true;
+    bool opens = !(e->msg->flags & MSG_SEALED) || sealing_give(s, e->msg, e->sub_id, &why);
+    return (e->qos == 2 && e->packet_id) || (opens && access_read(s, e->msg));
 }
 
 static void withhold(struct session *s, struct entry *e)
@@ -528,9 +534,10 @@ size_t session_encode(struct session *s, uint8_t *buf, size_t cap, struct msg **
         if (!may_send(s, front))
             break;
         struct entry e = *front;
-        struct msg *m = e.msg;
+        struct mqtt_bytes prefix = {0};
+        const struct msg *m = e.msg->flags & MSG_SEALED ? sealing_view(e.msg, e.sub_id, &prefix) : e.msg;
         struct mqtt_bytes topic = {msg_topic(m), m->topic_len};
-        if (cap - n < MQTT_PUBLISH_HEAD_MAX(topic.len) + 1)
+        if (cap - n < MQTT_PUBLISH_HEAD_MAX(prefix.len + topic.len) + 1)
             break;
         if (e.qos > 0) {
             e.state = ENTRY_SENT;
@@ -539,12 +546,12 @@ size_t session_encode(struct session *s, uint8_t *buf, size_t cap, struct msg **
                 break;
             }
         }
-        n += mqtt_encode_publish_head(buf + n, version, e.dup, e.qos, e.retain, topic, e.packet_id, m->payload_len);
+        n += mqtt_encode_publish_head2(buf + n, version, e.dup, e.qos, e.retain, prefix, topic, e.packet_id, m->payload_len);
         if (m->payload_len <= cap - n) {
             memcpy(buf + n, msg_payload(m), m->payload_len);
             n += m->payload_len;
         } else {
-            *big = msg_ref(m);
+            *big = msg_ref(m == e.msg ? e.msg : msg_opened(e.msg));
             *big_left = m->payload_len;
         }
         STATS_ADD(s->loop, packets_sent, 1);
@@ -705,6 +712,7 @@ void session_resume(struct session *s)
     s->floor = 0;
     ask_for_page(s);
     replay_resume(s);
+    spaces_resumed(s);
     session_tell_presence(s);
     conn_mark_dirty(s->conn);
 }

@@ -69,9 +69,10 @@ struct session {
     bool persistent;
     bool overflow_logged : 1;
     bool member : 1;            /* has, or had, a shared subscription */
+    bool keys : 1;              /* subscribes to $KEYS/… */
     bool judge;                 /* some subscription covers topics that it may not read: every message is looked at */
     uint8_t deferred_topics;    /* a bit for the topic of each deferred message above QoS 0; other topics may share it */
-    uint32_t judged;            /* the policy generation under which subscriptions were judged */
+    uint32_t judged;            /* loop->rules under which subscriptions were judged */
     /* Cursor into the store's queue (persistent sessions). While it is on, live copies are ignored: pages bring them. */
     bool cursor, page_pending;
     bool restored;              /* by a start: packet identifiers in use are in the store's first page, not in sent_ids yet */

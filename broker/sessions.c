@@ -129,7 +129,7 @@ struct session *sessions_add(struct sessions *t, const void *client_id, size_t l
     s->identity = identity_ref(identity);
     s->persistent = number != 0;
     s->window = l->conf->max_inflight_messages ? l->conf->max_inflight_messages : UINT16_MAX;
-    s->judged = l->policy->generation;
+    s->judged = l->rules;
     s->timer.fire = on_timer;
     s->client_id_len = (uint16_t)len;
     memcpy(s->client_id, client_id, len);

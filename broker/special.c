@@ -2,6 +2,8 @@
 #include "broker/special.h"
 
 #include "broker/loop.h"
+#include "broker/sealing.h"
+#include "broker/spaces.h"
 #include "topics/history_policy.h"
 
 #include <stdlib.h>
@@ -50,6 +52,14 @@ static uint8_t higher(uint8_t a, uint8_t b)
     return (a & SUB_QOS) < (b & SUB_QOS) ? b : a;
 }
 
+/* A subscription of the sealed view is known by its identifier. */
+static uint32_t view_of(struct special_filter f)
+{
+    struct topic_share share;
+    bool good = topic_share_parse(f.p, f.len, &share);
+    return good && spaces_has_prefix((struct mqtt_bytes){share.filter, share.filter_len}, SPACES_SEALED) ? SUB_ID_SEALED : 0;
+}
+
 /* The trie's subscription, with the highest QoS of all that stand for it. */
 static enum err put(struct session *s, int thread, struct special_filter f, bool plain, uint8_t plain_options, uint32_t sub_id)
 {
@@ -58,7 +68,7 @@ static enum err put(struct session *s, int thread, struct special_filter f, bool
     bool added;
     for (; x; x = with_filter(x->next, f))
         options = higher(options, x->options);
-    return trie_subscribe(s->loop->broker->trie, thread, &s->subs, f.p, f.len, options, sub_id, &added);
+    return trie_subscribe(s->loop->broker->trie, thread, &s->subs, f.p, f.len, options, sub_id | view_of(f), &added);
 }
 
 struct looking {
@@ -81,7 +91,7 @@ static enum err subscribe_plain(struct session *s, int thread, struct special_fi
 {
     struct special *x = with_filter(s->specials, f);
     if (!x)
-        return trie_subscribe(s->loop->broker->trie, thread, &s->subs, f.p, f.len, options, sub_id, added);
+        return trie_subscribe(s->loop->broker->trie, thread, &s->subs, f.p, f.len, options, sub_id | view_of(f), added);
     enum err e = put(s, thread, f, true, options, sub_id);
     *added = e == ERR_OK && !x->plain;
     for (; e == ERR_OK && x; x = with_filter(x->next, f)) {

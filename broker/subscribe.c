@@ -5,8 +5,10 @@
 #include "broker/audit_flood.h"
 #include "broker/packet.h"
 #include "broker/replay.h"
+#include "broker/sealing.h"
 #include "broker/session.h"
 #include "broker/sessions.h"
+#include "broker/spaces.h"
 #include "broker/special.h"
 #include "mqtt/encode.h"
 
@@ -62,12 +64,19 @@ static void send_retained(struct session *s, const uint8_t *filter, size_t len, 
         conn_fail(s->conn, "it subscribes again and again, and takes none of the retained messages");
         return;
     }
+    uint32_t view = 0;
+    if (spaces_has_prefix((struct mqtt_bytes){filter, len}, SPACES_SEALED)) { /* they are kept under their topics */
+        view = SUB_ID_SEALED;
+        filter += sizeof SPACES_SEALED - 1;
+        len -= sizeof SPACES_SEALED - 1;
+    }
     retained_match(s->loop->broker->retained, filter, len, keep_found, &f);
     if (f.n > 1)
         qsort(f.list, f.n, sizeof *f.list, oldest_first);
     for (size_t i = 0; i < f.n; i++) {
         struct entry e = {.msg = f.list[i].msg};
-        if (r && history_policy_find(s->loop->broker->history, msg_topic(e.msg), e.msg->topic_len)) {
+        e.sub_id = view;
+        if (r && spaces_history(s->loop, msg_topic(e.msg), e.msg->topic_len)) {
             f.no_memory |= !replay_keep_retained(r, e.msg);
             msg_unref(e.msg);
             continue;
@@ -87,6 +96,7 @@ static void send_past(struct session *s, const uint8_t *text, size_t len, uint8_
     struct special_filter f = special_inner(text, len);
     struct replay *r = replay_unstarted(s, text, len);
     send_retained(s, f.p, f.len, qos, r);
+    spaces_subscribed(s, f.p, f.len, qos);
     if (r && s->conn && !s->conn->failed)
         replay_start(s, r);
 }
@@ -195,6 +205,7 @@ static bool subscribe_one(struct conn *c, const struct mqtt_filter *f, uint8_t *
     const struct conf *conf = c->loop->conf;
     enum mqtt_reason r = MQTT_OK;
     const char *why = "denied";
+    bool audit = false;
     struct history_spec spec = {.filter = f->filter.p, .filter_len = f->filter.len};
     bool special = history_is_spec(f->filter.p, f->filter.len);
     bool known = !special || history_spec_parse(f->filter.p, f->filter.len, c->loop->wall_ms, &spec);
@@ -204,6 +215,7 @@ static bool subscribe_one(struct conn *c, const struct mqtt_filter *f, uint8_t *
         why = "refused: expected $HISTORY/, a count, an age (15m), since-<ms> or all, then a filter";
     } else if (!access_subscribe(s, inner)) {
         r = MQTT_NOT_AUTHORIZED;
+        audit = spaces_judge_filter(s, inner) == SPACE_DENIED;
     } else if (conf->max_subscriptions_per_client > 0 && s->subs.count >= conf->max_subscriptions_per_client) {
         r = MQTT_QUOTA_EXCEEDED;
         why = "refused: max_subscriptions_per_client reached";
@@ -226,7 +238,7 @@ static bool subscribe_one(struct conn *c, const struct mqtt_filter *f, uint8_t *
     if (r == MQTT_OK)
         audit_event(AUDIT_SUBSCRIBED, &who, "", AUDIT_PAIRS(filter, qos));
     else if (audit_flood(c->loop, AUDIT_SUBSCRIBE_DENIED, &who, why, AUDIT_PAIRS(filter)))
-        log_notice("%s: SUBSCRIBE to '%.*s' %s", conn_name(c), (int)(f->filter.len > 200 ? 200 : f->filter.len),
+        log_write(audit ? LOG_WARNING : LOG_NOTICE, "%s%s: SUBSCRIBE to '%.*s' %s", audit ? "audit: " : "", conn_name(c), (int)(f->filter.len > 200 ? 200 : f->filter.len),
                    (const char *)f->filter.p, why);
     *code = mqtt_suback_code((enum mqtt_version)c->version, f->options & SUB_QOS, r);
     return r == MQTT_OK;

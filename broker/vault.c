@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "base/random.h"
 #include "base/secmem.h"
+#include "broker/keyspace.h"
 #include "crypto/masterkey.h"
 #include "crypto/record.h"
 
@@ -117,12 +118,18 @@ const struct store_crypto *vault_crypto(struct vault *v)
     return &v->crypto;
 }
 
-static enum err write_meta(struct vault *v, const struct masterkey *k, struct store *s)
+static enum err make_meta(const struct vault *v, const struct masterkey *k, struct vault_meta *m)
 {
-    struct vault_meta m = {.version = META_VERSION};
-    memcpy(m.id, k->id, sizeof m.id);
-    memcpy(m.check, k->check, sizeof m.check);
-    enum err e = masterkey_wrap(k, &root_label, v->secret->root, m.root);
+    *m = (struct vault_meta){.version = META_VERSION};
+    memcpy(m->id, k->id, sizeof m->id);
+    memcpy(m->check, k->check, sizeof m->check);
+    return masterkey_wrap(k, &root_label, v->secret->root, m->root);
+}
+
+static enum err write_meta(const struct vault *v, const struct masterkey *k, struct store *s)
+{
+    struct vault_meta m;
+    enum err e = make_meta(v, k, &m);
     return e == ERR_OK ? store_meta_put(s, META_NAME, &m, sizeof m) : e;
 }
 
@@ -196,6 +203,86 @@ enum err vault_unlock(struct vault *v, struct store *s, char *error, size_t erro
     return e;
 }
 
+enum err vault_wrap(const struct vault *v, const struct masterkey_label *label, const uint8_t root[static KEYTREE_KEY_LEN],
+                    uint8_t out[static MASTERKEY_WRAPPED_LEN])
+{
+    return masterkey_wrap(&v->secret->master, label, root, out);
+}
+
+enum err vault_unwrap(const struct vault *v, const struct masterkey_label *label, const uint8_t wrapped[static MASTERKEY_WRAPPED_LEN],
+                      uint8_t root[static KEYTREE_KEY_LEN])
+{
+    return masterkey_unwrap(&v->secret->master, label, wrapped, root);
+}
+
+/* The key spaces of a store, while their roots are wrapped anew. */
+struct rewrapping {
+    struct vault *v;
+    struct space **spaces;
+    size_t n;
+};
+
+static enum err collect_space(void *arg, const char *name, const void *value, size_t len)
+{
+    struct rewrapping *r = arg;
+    struct space **more = realloc(r->spaces, (r->n + 1) * sizeof(struct space *));
+    (void)name;
+    if (!more)
+        return ERR_NOMEM;
+    r->spaces = more;
+    enum err e = keyspace_decode(value, len, r->v, &r->spaces[r->n]);
+    r->n += e == ERR_OK;
+    return e;
+}
+
+static void swap_keys(struct vault *v)
+{
+    struct masterkey former = v->secret->master;
+    v->secret->master = v->secret->next;
+    v->secret->next = former;
+    secmem_wipe(&former, sizeof former);
+}
+
+/* All of the store's under the master key that v has now, by one transaction. */
+static enum err write_all(struct rewrapping *r, struct store *s)
+{
+    struct vault_meta m;
+    struct store_named *values = calloc(r->n + 1, sizeof *values);
+    char(*names)[KEYSPACE_STORE_NAME] = calloc(r->n + 1, sizeof *names);
+    enum err e = values && names ? make_meta(r->v, &r->v->secret->master, &m) : ERR_NOMEM;
+    for (size_t i = 0; e == ERR_OK && i < r->n; i++) {
+        char *text = keyspace_encode(r->spaces[i], r->v);
+        keyspace_store_name(r->spaces[i], names[i]);
+        values[i] = (struct store_named){.name = names[i], .value = text, .len = text ? strlen(text) : 0};
+        e = text ? ERR_OK : ERR_NOMEM;
+    }
+    if (e == ERR_OK) {
+        values[r->n] = (struct store_named){.name = META_NAME, .value = &m, .len = sizeof m};
+        e = store_meta_put_all(s, values, r->n + 1);
+    }
+    for (size_t i = 0; values && i < r->n; i++)
+        free((void *)(uintptr_t)values[i].value);
+    free(values);
+    free(names);
+    return e;
+}
+
+static enum err rewrap(struct vault *v, struct store *s)
+{
+    struct rewrapping r = {.v = v};
+    enum err e = store_meta_each(s, KEYSPACE_STORE_PREFIX, collect_space, &r);
+    if (e == ERR_OK) {
+        swap_keys(v);
+        e = write_all(&r, s);
+        if (e != ERR_OK)
+            swap_keys(v);
+    }
+    while (r.n > 0)
+        space_unref(r.spaces[--r.n]);
+    free(r.spaces);
+    return e;
+}
+
 static enum err rotate(struct vault *v, struct store *s, char *error, size_t error_len)
 {
     unlink(v->next_path); /* of an interrupted rotation whose key the store never took: vault_unlock has looked */
@@ -204,7 +291,7 @@ static enum err rotate(struct vault *v, struct store *s, char *error, size_t err
         snprintf(error, error_len, "%s: cannot be made: %s", v->next_path, strerror(errno));
         return e;
     }
-    e = write_meta(v, &v->secret->next, s);
+    e = rewrap(v, s);
     if (e != ERR_OK) {
         snprintf(error, error_len, "the store did not take the new key: %s; the old one stays", err_text(e));
         return e;

@@ -5,6 +5,7 @@
 #define BROKER_VAULT_H
 
 #include "conf/conf.h"
+#include "crypto/masterkey.h"
 #include "store/store.h"
 
 #include <stdio.h>
@@ -22,6 +23,12 @@ const struct store_crypto *vault_crypto(struct vault *v);
 /* Unwraps the store's root, or makes one (and the key file, if there is none) for a store that has none yet. A missing or wrong
  * key file is ERR_REFUSED, and nothing was changed. */
 enum err vault_unlock(struct vault *v, struct store *s, char *error, size_t error_len) MUST_CHECK;
+
+/* A key space's root under the master key, and back; after vault_unlock. Any thread. ERR_CORRUPT: not wrapped under that label. */
+enum err vault_wrap(const struct vault *v, const struct masterkey_label *label, const uint8_t root[static KEYTREE_KEY_LEN],
+                    uint8_t out[static MASTERKEY_WRAPPED_LEN]) MUST_CHECK;
+enum err vault_unwrap(const struct vault *v, const struct masterkey_label *label, const uint8_t wrapped[static MASTERKEY_WRAPPED_LEN],
+                      uint8_t root[static KEYTREE_KEY_LEN]) MUST_CHECK;
 
 /* sealmqd --rotate-master-key: a new master key, the root wrapped anew. No broker may be running on the store. Interrupted anywhere, the next
  * start finds the key that fits. */

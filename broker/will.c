@@ -6,6 +6,7 @@
 #include "broker/access.h"
 #include "broker/audit_flood.h"
 #include "broker/publish.h"
+#include "broker/sealing.h"
 #include "broker/sessions.h"
 #include "broker/uthash_keyed.h"
 
@@ -76,22 +77,11 @@ void will_drop(struct loop *l, uint64_t number)
 
 /* ---- of a connection ---- */
 
-/* The will as it is published now: under $SYS/health its sender's name, and not at all what the rules forbid. NULL: that, or no memory. */
-static struct msg *judged(struct loop *l, const struct identity *who, const char *client_id, size_t client_id_len, struct msg *will)
+static struct msg_spec spec_of(const struct loop *l, const struct identity *who, struct mqtt_bytes topic, const struct msg *will)
 {
-    uint8_t health[PUBLISH_HEALTH_MAX];
-    struct mqtt_bytes topic = {msg_topic(will), will->topic_len}, at = publish_topic(who, topic, health);
-    if (!access_will(l, who, client_id, client_id_len, topic)) {
-        STATS_ADD(l, publish_denied, 1);
-        const struct audit_who whose = {.identity = who, .client_id = client_id, .client_id_len = client_id_len};
-        if (audit_flood(l, AUDIT_WILL_DENIED, &whose, "will denied", AUDIT_PAIRS(AUDIT_PAIR("topic", topic.p, topic.len))))
-            log_notice("CN '%s' client '%.*s': its will on '%.*s' is denied", who->cn, (int)client_id_len, client_id,
-                       (int)(topic.len > 200 ? 200 : topic.len), (const char *)topic.p);
-        return NULL;
-    }
-    struct msg_spec spec = {
-        .topic = at.p,
-        .topic_len = at.len,
+    return (struct msg_spec){
+        .topic = topic.p,
+        .topic_len = topic.len,
         .publisher = who->cn,
         .publisher_len = who->cn_len,
         .payload = msg_payload(will),
@@ -100,6 +90,33 @@ static struct msg *judged(struct loop *l, const struct identity *who, const char
         .qos = will->qos,
         .flags = will->flags,
     };
+}
+
+/* The will as it is published now: under $SYS/health its sender's name, and not at all what the rules forbid. NULL: that, or no memory. */
+static struct msg *judged(struct loop *l, const struct identity *who, const char *client_id, size_t client_id_len, struct msg *will)
+{
+    uint8_t health[PUBLISH_HEALTH_MAX];
+    struct mqtt_bytes topic = {msg_topic(will), will->topic_len}, at = publish_topic(who, topic, health);
+    if (l->spaces || topic.p[0] == '$') { /* a will in a key space takes the way of any message there */
+        struct msg *sealed = NULL;
+        const char *why = "out of memory";
+        struct msg_spec as_sent = spec_of(l, who, topic, will);
+        if (sealing_admit(l, who, &as_sent, &sealed, &why) != ADMIT_ELSEWHERE) {
+            if (!sealed)
+                log_warning("audit: CN '%s' client '%.*s': its will on '%.*s' is dropped: %s", who->cn, (int)client_id_len, client_id,
+                            (int)(topic.len > 200 ? 200 : topic.len), (const char *)topic.p, why);
+            return sealed;
+        }
+    }
+    if (!access_will(l, who, client_id, client_id_len, topic)) {
+        STATS_ADD(l, publish_denied, 1);
+        const struct audit_who whose = {.identity = who, .client_id = client_id, .client_id_len = client_id_len};
+        if (audit_flood(l, AUDIT_WILL_DENIED, &whose, "will denied", AUDIT_PAIRS(AUDIT_PAIR("topic", topic.p, topic.len))))
+            log_notice("CN '%s' client '%.*s': its will on '%.*s' is denied", who->cn, (int)client_id_len, client_id,
+                       (int)(topic.len > 200 ? 200 : topic.len), (const char *)topic.p);
+        return NULL;
+    }
+    struct msg_spec spec = spec_of(l, who, at, will);
     struct msg *m = msg_new(&spec);
     if (!m)
         log_error("out of memory: the will of client '%.*s' is lost", (int)client_id_len, client_id);

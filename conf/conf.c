@@ -89,7 +89,7 @@ static bool is_fixed_value(const struct conf_key *key, struct text_line value)
 static bool is_repeated(struct parser *p, const struct conf_key *key)
 {
 	bool many = key->type == KEY_LISTENER_LINE || key->type == KEY_INCLUDE_DIR || key->type == KEY_LOG_DEST || key->type == KEY_LOG_TYPE ||
-	    key->type == KEY_HISTORY || key->type == KEY_PIN || key->type == KEY_CLIENTID_PATTERN;
+	    key->type == KEY_HISTORY || key->type == KEY_PIN || key->type == KEY_CLIENTID_PATTERN || key->type == KEY_TOPIC_ADMIN;
 	bool listener = key->scope == KEY_LISTENER || (key->type == KEY_MAX_CONNECTIONS && p->c->n_listeners);
 	unsigned *seen = &(listener ? p->seen_listener : p->seen_global)[key - conf_keys];
 	unsigned before = *seen;
@@ -401,6 +401,7 @@ void conf_free(struct conf *c)
 	conf_free_texts(c->clientid_patterns, c->n_clientid_patterns);
 	conf_free_texts(c->include_dirs, c->n_include_dirs);
 	free(c->audit_log);
+	conf_free_texts(c->topic_admins, c->n_topic_admins);
 	history_policy_unref(c->history);
 	free(c);
 }

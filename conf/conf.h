@@ -103,6 +103,8 @@ struct conf {
 	uint64_t audit_log_max_size;          /* bytes; default 100 MiB; 0: no limit */
 	uint32_t audit_log_max_age_s;         /* default 0: no limit */
 	uint32_t audit_checkpoint_lines;      /* default 1,000 */
+	char **topic_admins;                  /* n_topic_admins CNs that may create key spaces */
+	size_t n_topic_admins;
 };
 
 /* Reads path (NULL: defaults alone: a TLS listener on 8883 with certs/…). Every problem is printed to errors as

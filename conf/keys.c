@@ -86,6 +86,7 @@ const struct conf_key conf_keys[] = {
 	{ "clientid_pattern", .type = KEY_CLIENTID_PATTERN, .max = 256,
 		.expect = "a text of at most 256 bytes where %u stands for the CN and * for any text" },
 	{ "certificate_expired", G(keep_expired), ONE_OF(KEY_WORD_BOOL, "disconnect", "keep") },
+	{ "topic_admin", .type = KEY_TOPIC_ADMIN, .expect = "a common name of at most 256 bytes" },
 	{ "allow_plaintext_loopback", G(allow_plaintext_loopback), BOOLEAN },
 	{ "allow_zero_length_clientid", G(allow_zero_length_clientid), BOOLEAN },
 	{ "auto_id_prefix", G(auto_id_prefix), .type = KEY_TEXT, .max = 200, .expect = "a text of at most 200 bytes" },

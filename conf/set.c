@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* Values into members: what the table in keys.c describes, and the keys that need code of their own. */
+#include "base/identity.h"
 #include "conf/conf_int.h"
 #include "conf/value.h"
 #include "topics/topic.h"
@@ -87,6 +88,7 @@ static void expectation(const struct conf_key *key, char *out, size_t size)
 	case KEY_HISTORY:
 	case KEY_PIN:
 	case KEY_CLIENTID_PATTERN:
+	case KEY_TOPIC_ADMIN:
 		break;
 	}
 	(void)snprintf(out, size, "%s", key->expect);
@@ -178,6 +180,7 @@ static bool put_value(struct parser *p, void *base, const struct conf_key *key, 
 	case KEY_HISTORY:
 	case KEY_PIN:
 	case KEY_CLIENTID_PATTERN:
+	case KEY_TOPIC_ADMIN:
 		return false;
 	}
 	if (!ok)
@@ -369,6 +372,21 @@ static bool set_history(struct parser *p, const struct conf_key *key, struct tex
 	return true;
 }
 
+static bool set_topic_admin(struct parser *p, struct text_line value)
+{
+	struct conf *c = p->c;
+	if (value.len > IDENTITY_CN_MAX)
+		return false;
+	char **more = realloc(c->topic_admins, (c->n_topic_admins + 1) * sizeof *more);
+	char *cn = more ? conf_copy_text(p, value.p, value.len) : NULL;
+	if (more)
+		c->topic_admins = more;
+	if (cn)
+		c->topic_admins[c->n_topic_admins++] = cn;
+	p->no_memory |= !cn;
+	return true;
+}
+
 /* False: the value is not valid. */
 static bool set_key(struct parser *p, const struct conf_key *key, struct text_line value)
 {
@@ -410,6 +428,8 @@ static bool set_key(struct parser *p, const struct conf_key *key, struct text_li
 		return conf_set_pin(p, value);
 	case KEY_CLIENTID_PATTERN:
 		return conf_set_clientid_pattern(p, value, key->max);
+	case KEY_TOPIC_ADMIN:
+		return set_topic_admin(p, value);
 	}
 	return false;
 }

@@ -205,6 +205,13 @@ class Pki:
                 self._devices[n] = self.authority.issue(f"device{n}", f"device{n}")
             return self._devices[n]
 
+    def member(self, n=1):
+        """The nth client that can receive envelopes, CN member<n>, RSA-2048."""
+        with self._lock:
+            if ("member", n) not in self._devices:
+                self._devices["member", n] = self.authority.issue(f"member{n}", f"member{n}", kind="rsa2048")
+            return self._devices["member", n]
+
     def _impostor(self):
         """A CA with the name of ours and another key."""
         (self.dir / "impostor").mkdir()
