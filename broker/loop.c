@@ -240,7 +240,7 @@ static void pause_when_busy(struct loop *l)
 
 static bool work_left(const struct loop *l)
 {
-    return l->recheck.active || l->dirty.first || l->handshakes.first || l->backlog.first || l->dead.first;
+    return l->recheck.active || sessions_clearing(l->sessions) || l->dirty.first || l->handshakes.first || l->backlog.first || l->dead.first;
 }
 
 static void on_turn_end(struct ev_loop *ev, ev_prepare *w, int revents)
@@ -253,6 +253,7 @@ static void on_turn_end(struct ev_loop *ev, ev_prepare *w, int revents)
     step_backlog(l);
     step_starved(l);
     recheck_step(l);
+    sessions_clear_step(l->sessions);
     send_outboxes(l); /* first, so that the others write to their clients while we write to ours */
     step_flush(l);
     step_dead(l);

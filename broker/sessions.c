@@ -17,14 +17,23 @@
 
 #define SLOTS_MIN 64U
 #define SLOTS_MAX (1U << 24) /* a handle's slot has 24 bits */
+#define CLEAR_AT_ONCE 256U   /* subscriptions; about 0.7 us each */
+#define CLEAR_PER_TURN 1000U
 
 struct slot {
     struct session *session; /* NULL: free */
     uint32_t next_free;
 };
 
+/* Subscriptions of a session that has ended. They keep its slot, so that its handle still means nobody. */
+struct leftover {
+    struct leftover *next;
+    struct sub_set subs;
+};
+
 struct sessions {
     struct loop *loop;
+    struct leftover *leftovers;
     struct session *by_id; /* uthash */
     struct slot *slots;
     uint32_t n_slots, first_free; /* first_free == n_slots: none */
@@ -174,6 +183,39 @@ static void forget_in_store(struct session *s)
         hand_on_start(s->loop, session_number(s));
 }
 
+/* Takes s's subscriptions out of the trie. Of a clean session without shared ones (another member is chosen only when this one is out) the
+ * rest may wait, so that one client's 100,000 do not hold up everybody's messages. False: it does, and so does the slot. */
+static bool clear_subscriptions(struct session *s)
+{
+    struct loop *l = s->loop;
+    struct leftover *rest = NULL;
+    if (!s->persistent && !s->subs.presence && s->subs.count > CLEAR_AT_ONCE)
+        rest = pool_alloc(sizeof *rest);
+    if (!rest) {
+        trie_clear(l->broker->trie, l->epoch_id, &s->subs);
+        return true;
+    }
+    *rest = (struct leftover){.next = l->sessions->leftovers, .subs = s->subs};
+    l->sessions->leftovers = rest;
+    l->sessions->slots[sub_handle_slot(s->subs.handle)].session = NULL;
+    return false;
+}
+
+void sessions_clear_step(struct sessions *t)
+{
+    struct leftover *rest = t->leftovers;
+    if (rest && trie_clear_some(t->loop->broker->trie, t->loop->epoch_id, &rest->subs, CLEAR_PER_TURN)) {
+        give_slot(t, sub_handle_slot(rest->subs.handle));
+        t->leftovers = rest->next;
+        pool_free(rest);
+    }
+}
+
+bool sessions_clearing(const struct sessions *t)
+{
+    return t->leftovers != NULL;
+}
+
 void sessions_end(struct session *s, const char *why)
 {
     struct loop *l = s->loop;
@@ -186,7 +228,7 @@ void sessions_end(struct session *s, const char *why)
         audit_event(AUDIT_SESSION_ENDED, &who, why, AUDIT_NO_PAIRS);
     }
     s->member |= s->subs.presence != NULL;
-    trie_clear(l->broker->trie, l->epoch_id, &s->subs); /* first: no new copy comes, hand-on chooses others */
+    bool cleared = clear_subscriptions(s); /* first: no new copy comes, hand-on chooses others */
     session_drop_queues(s);
     replay_free_all(s);
     if (s->persistent) {
@@ -195,7 +237,8 @@ void sessions_end(struct session *s, const char *why)
     }
     wheel_cancel(l->wheel, &s->timer);
     HASH_DELETE(hh, t->by_id, s);
-    give_slot(t, sub_handle_slot(s->subs.handle));
+    if (cleared)
+        give_slot(t, sub_handle_slot(s->subs.handle));
     STATS_SUB(l, sessions, 1);
     free_session(s);
 }
@@ -258,6 +301,11 @@ void sessions_free(struct sessions *t)
     if (!t)
         return;
     HASH_CLEAR(hh, t->by_id);
+    for (struct leftover *rest = t->leftovers, *next; rest; rest = next) {
+        next = rest->next;
+        trie_clear(t->loop->broker->trie, t->loop->broker->epoch_id, &rest->subs);
+        pool_free(rest);
+    }
     for (uint32_t i = 0; i < t->n_slots; i++)
         if (t->slots[i].session)
             release(t, t->slots[i].session);

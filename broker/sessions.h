@@ -5,6 +5,8 @@
 
 #include "broker/session.h"
 
+#include <stdbool.h>
+
 struct sessions;
 
 struct sessions *sessions_new(struct loop *l) MUST_CHECK;
@@ -18,8 +20,12 @@ struct session *sessions_get(const struct sessions *t, sub_handle h);
 struct session *sessions_add(struct sessions *t, const void *client_id, size_t len, struct identity *identity,
                              store_session number) MUST_CHECK;
 
-/* Ends s: subscriptions, queues, the store's state of it. It has no connection any more. */
+/* Ends s: subscriptions, queues, the store's state of it. It has no connection any more. A clean session's many subscriptions are taken out of
+ * the trie by and by (sessions_clear_step): what still matches them meets nobody. */
 void sessions_end(struct session *s, const char *why);
+/* One turn's share of that; is there any left? */
+void sessions_clear_step(struct sessions *t);
+bool sessions_clearing(const struct sessions *t);
 
 /* A persistent session's connection has ended: it starts to age, here and in the store. */
 void sessions_leave(struct session *s);

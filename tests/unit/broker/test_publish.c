@@ -396,6 +396,66 @@ START_TEST(a_will_goes_with_its_publication)
 }
 END_TEST
 
+/* ---- a session that ends with many subscriptions ---- */
+
+static uint64_t subscriptions(void)
+{
+	struct trie_stats stats;
+	trie_stats(rig.b->trie, &stats);
+	return stats.subscriptions;
+}
+
+START_TEST(many_subscriptions_of_a_clean_session_end_by_and_by)
+{
+	enum { MANY = 20000 };
+	begin(true, 1, true);
+	struct session *s = sessions_find(rig.l->sessions, "s", 1);
+	sub_handle was = s->subs.handle;
+	for (int i = 0; i < MANY; i++) {
+		char filter[16];
+		bool added;
+		int n = snprintf(filter, sizeof filter, "t/%d", i);
+		ck_assert_int_eq(trie_subscribe(rig.b->trie, rig.l->epoch_id, &s->subs, (uint8_t *)filter, (size_t)n, 0, 0, &added), ERR_OK);
+	}
+	hang_up(&sub);
+	ck_assert_ptr_null(sessions_find(rig.l->sessions, "s", 1));
+	ck_assert_ptr_null(sessions_get(rig.l->sessions, was));
+	ck_assert(sessions_clearing(rig.l->sessions));
+	uint64_t left = subscriptions();
+	ck_assert(left > 0 && left < MANY);
+	send_publish(&pub, 2, 't', 1, 'a'); /* what still matches meets nobody */
+	turn();
+	EXPECT(&pub, "\x40\x02\x00\x01");
+	connect_as(&sub, 's', true, false); /* the same client again: another handle, and nothing of the old one */
+	ck_assert(sessions_clearing(rig.l->sessions));
+	ck_assert_uint_ne(sub_handle_slot(sessions_find(rig.l->sessions, "s", 1)->subs.handle), sub_handle_slot(was));
+	send_publish(&pub, 2, 't', 2, 'b');
+	turn();
+	EXPECT(&pub, "\x40\x02\x00\x02");
+	expect_nothing(&sub);
+	for (int i = 0; i < 20 && sessions_clearing(rig.l->sessions); i++)
+		turn();
+	ck_assert_uint_eq(subscriptions(), 0);
+	end();
+}
+END_TEST
+
+START_TEST(a_broker_may_end_before_they_have)
+{
+	begin(true, 1, true);
+	struct session *s = sessions_find(rig.l->sessions, "s", 1);
+	for (int i = 0; i < 20000; i++) {
+		bool added;
+		uint8_t filter[3] = { 't', (uint8_t)('0' + i / 200), (uint8_t)('0' + i % 200) };
+		ck_assert_int_eq(trie_subscribe(rig.b->trie, rig.l->epoch_id, &s->subs, filter, sizeof filter, 0, 0, &added), ERR_OK);
+	}
+	hang_up(&sub);
+	ck_assert(sessions_clearing(rig.l->sessions));
+	close(pub.fd);
+	rig_end();
+}
+END_TEST
+
 /* ---- shared subscriptions ---- */
 
 static bool retained_seen;
@@ -589,7 +649,9 @@ SUITE_MAIN("broker/publish", a_puback_waits_for_its_own_commit, answers_keep_the
 	a_repeated_qos2_message_is_routed_once, a_session_that_the_store_could_not_create_is_not_there,
 	a_session_whose_client_left_before_the_store_failed_is_not_there, a_connection_taken_over_before_connack_leaves_no_will,
 	connack_waits_for_the_will, a_will_goes_with_its_publication,
-	a_message_handed_on_is_not_retained_again, a_session_is_one_receiver_however_it_subscribed,
+	a_message_handed_on_is_not_retained_again,
+	many_subscriptions_of_a_clean_session_end_by_and_by, a_broker_may_end_before_they_have,
+	a_session_is_one_receiver_however_it_subscribed,
 	a_subscription_refused_in_3_1_gets_nothing, who_does_not_read_his_answers_is_not_read,
 	who_subscribes_again_and_takes_nothing_is_ended, a_publisher_waits_while_the_store_owes_it_much,
 	the_store_is_told_since_when_a_session_is_away)
