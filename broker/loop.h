@@ -56,8 +56,9 @@ struct loop { /* NOLINT(clang-analyzer-optin.performance.Padding): in groups by 
     /* What other threads write or look at, in a cache line of its own. */
     _Alignas(64) struct mailbox mailbox; /* any thread pushes */
     atomic_bool asleep;                /* about to block or blocked: pushers must wake it */
+    char rest_of_line[64 - sizeof(struct mailbox) - sizeof(atomic_bool)];
 
-    _Alignas(64) struct broker *broker;
+    struct broker *broker;
     struct policy *policy;             /* one reference; replaced between turns (broker/reload.h) */
     const struct conf *conf;           /* the policy's */
     struct space_map *spaces;          /* one reference; NULL: there are no key spaces */
