@@ -166,6 +166,7 @@ class Bench:
                 elif line.startswith("unsubscribing"):
                     quiet["end"].send_signal(signal.SIGUSR1)
             got = self.result(wild)
+            time.sleep(1 + self.warmup)  # their subscriptions are taken out by and by
             out.update(self._window("end", self.result(quiet["end"], end=True)))
         out["ok"] &= got["ok"] & out.pop("storm_ok", 0) & out.pop("end_ok", 0)
         out.update(subscribe_s=got.get(f"m{filters}_subscribe_s", 0), teardown_s=got.get(f"m{filters}_teardown_s", 0),
