@@ -34,6 +34,9 @@
 #define POOL_KEEPS true
 #endif
 
+/* Kept out of line: inlined, it would make every allocation save the registers that it needs. */
+#define SELDOM __attribute__((noinline, cold))
+
 struct block { struct block *next; };
 
 struct list {
@@ -148,7 +151,7 @@ static bool register_thread(void)
 }
 
 /* The list's other half, or one of the depot's, becomes the list. */
-static struct block *refill(unsigned c)
+SELDOM static struct block *refill(unsigned c)
 {
 	struct list *l = &lists[c];
 	struct block *half = l->spare ? l->spare : depot_take(c);
@@ -158,6 +161,16 @@ static struct block *refill(unsigned c)
 		l->bytes = HALF_MAX / (uint32_t)class_size(c) * (uint32_t)class_size(c);
 	}
 	return half;
+}
+
+/* The list is full: it becomes the spare half, and what that was goes to the depot. */
+SELDOM static void begin_half(unsigned c)
+{
+	struct list *l = &lists[c];
+	if (l->spare)
+		depot_put(c, l->spare);
+	l->spare = l->first;
+	l->first = NULL;
 }
 
 void *pool_alloc(size_t size)
@@ -187,10 +200,7 @@ void pool_free(void *p)
 	struct list *l = &lists[c];
 	size_t bytes = l->bytes + class_size(c);
 	if (bytes > HALF_MAX) {
-		if (l->spare)
-			depot_put(c, l->spare);
-		l->spare = l->first;
-		l->first = NULL;
+		begin_half(c);
 		bytes = class_size(c);
 	}
 	struct block *b = p;
