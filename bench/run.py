@@ -5,6 +5,7 @@
     run.py [--quick] [--only NAME,...] [--rounds N] [--seconds S] [--no-mosquitto] [--out DIR]
     run.py --variant 'busy_delay_us 0; threads 2'      sealmqd against itself with other settings
     run.py --variant-program PATH                      ... or against another build
+    run.py --resume                                    goes on where the last run was interrupted (the same options)
 
 Each run has a broker of its own on loopback, with fresh memory; A B, B A, A B, ... The raw figures, their medians and what the machine is
 go to bench/results/<date>-<commit>.json (quick and partial runs: build/bench), from which report.py makes bench/report.md."""
@@ -245,6 +246,48 @@ def circumstances(args, programs):
     }
 
 
+class Kept:
+    """What has been measured so far, in a file: a run of twenty minutes that is interrupted is not lost."""
+
+    SAME = ("commit", "machine", "rounds", "seconds", "quick")
+
+    def __init__(self, path, result, resume):
+        self.path, self.result = path, result
+        if not resume:
+            return
+        try:
+            before = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            raise SystemExit(f"bench: --resume: there is nothing to resume in {path}") from None
+        for key in self.SAME:
+            a, b = ({k: v for k, v in r[key].items() if k != "load_before"} if key == "machine" else r[key] for r in (before, result))
+            if a != b:
+                raise SystemExit(f"bench: --resume: {key} was {a}, and is {b}")
+        self.result = before
+
+    def has(self, *run):
+        return any((r["round"], r["scenario"], r["broker"]) == run for r in self.result["runs"])
+
+    def add(self, run, took):
+        self.result["runs"].append(run)
+        self.result["took_s"] = round(took)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        new = self.path.with_suffix(".new")
+        new.write_text(json.dumps(self.result), encoding="utf-8")
+        new.replace(self.path)
+
+    def drop(self):
+        self.path.unlink(missing_ok=True)
+
+
+def attempt(bench, scenario, program):
+    """One run; what goes wrong in it is its result, and the others are made."""
+    try:
+        return bench.run(scenario, program)
+    except (Exception, SystemExit) as e:  # a broker that does not start ends by SystemExit
+        return {"ok": 0, "error": f"{type(e).__name__}: {e}"[-500:]}
+
+
 def median(values):
     values = [v for v in values if v is not None]
     return statistics.median(values) if values else None
@@ -285,6 +328,7 @@ def main():
     parser.add_argument("--variant", default="", help="lines of configuration, with semicolons")
     parser.add_argument("--variant-program", help="another sealmqd")
     parser.add_argument("--out", type=pathlib.Path, help="where results/ and report.md go")
+    parser.add_argument("--resume", action="store_true", help="keep what an interrupted run has measured")
     args = parser.parse_args()
     args.rounds = args.rounds or (1 if args.quick else 3)
     args.seconds = args.seconds or (1 if args.quick else 4)
@@ -299,8 +343,9 @@ def main():
     else:
         programs = [OURS] if args.no_mosquitto else [OURS, THEIRS]
     out = args.out or (ROOT / "build" / "bench" if args.quick or only or args.no_mosquitto else ROOT / "bench")
-    result = {**circumstances(args, programs), "runs": []}
-    began = time.monotonic()
+    kept = Kept(ROOT / "build" / "bench" / "interrupted.json", {**circumstances(args, programs), "runs": []}, args.resume)
+    result = kept.result
+    began = time.monotonic() - result.get("took_s", 0)
     with tempfile.TemporaryDirectory(prefix="sealmq-bench.") as temporary:
         bench = Bench(pathlib.Path(temporary), args.quick, args.seconds)
         for n in range(1, args.rounds + 1):
@@ -310,8 +355,10 @@ def main():
                 for program in programs if n % 2 else reversed(programs):
                     if s.ours_alone and program == THEIRS:
                         continue
-                    data = bench.run(s, program)
-                    result["runs"].append({"round": n, "scenario": s.name, "broker": program, "data": data})
+                    if kept.has(n, s.name, program):
+                        continue
+                    data = attempt(bench, s, program)
+                    kept.add({"round": n, "scenario": s.name, "broker": program, "data": data}, time.monotonic() - began)
                     head = s.metrics[0]
                     value = data.get(head.key)
                     print(f"[{time.monotonic() - began:5.0f} s] round {n}  {s.name:<16} {program:<10} "
@@ -327,6 +374,7 @@ def main():
         path = out / "results" / f"{result['date'][:16].replace(':', '').replace('-', '')}-{result['commit']}.json"
         path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
         report.write(out)
+        kept.drop()
         print(f"\n{path}\n{out / 'report.md'}")
     return 0 if all(r["data"].get("ok") for r in result["runs"] if r["broker"] == OURS) else 3
 
