@@ -50,9 +50,9 @@ class Broker:
     OWN = {OURS: ["store memory"], VARIANT: ["store memory"], THEIRS: ["persistence false"]}
     PROGRAM = {OURS: str(SEALMQD), VARIANT: str(SEALMQD), THEIRS: shutil.which("mosquitto") or "/usr/sbin/mosquitto"}
 
-    def __init__(self, program, directory, pki, threads=1, environ=None):
+    def __init__(self, program, directory, pki, threads=1, environ=None, more=()):
         self.name, self.ports = program, {kind: free_port() for kind in pki}
-        lines = [*self.LIMITS, *([f"threads {threads}"] if program != THEIRS else []), *self.OWN[program]]
+        lines = [*self.LIMITS, *([f"threads {threads}"] if program != THEIRS else []), *self.OWN[program], *more]
         for kind, port in self.ports.items():
             lines += [f"listener {port} 127.0.0.1", f"cafile {pki[kind]}/ca.crt", f"certfile {pki[kind]}/server.crt", f"keyfile {pki[kind]}/server.key",
                       "require_certificate true", "use_identity_as_username true"]
@@ -96,10 +96,10 @@ class Bench:
         self.pki = {}
         for kind in ("ec", "fleet"):
             self.pki[kind] = directory / kind
-            subprocess.run([ROOT / "bench" / "pki.sh", self.pki[kind], kind], check=True, capture_output=True)
+            subprocess.run([ROOT / "bench" / "pki.sh", self.pki[kind], kind, "1"], check=True, capture_output=True)
 
-    def broker(self, program, threads=1, environ=None):
-        return Broker(program, self.dir, self.pki, threads, environ)
+    def broker(self, program, threads=1, environ=None, more=()):
+        return Broker(program, self.dir, self.pki, threads, environ, more)
 
     # -- the generator
 
@@ -150,6 +150,38 @@ class Bench:
                     beside = self.result(other, end=True)
                     out["ok"] &= beside["ok"]
                     out.update({f"{phase}_{k}": beside[k] for k in ("pub_s", "hs_s") if k in beside})
+        return out
+
+    # Each with its limit, and another identity than the quiet clients'. All is logged, so that what an attack makes the broker say costs as it would.
+    ATTACKS = {
+        "connects": "max_handshakes_per_minute 600", "handshakes": "max_handshakes_per_minute 600", "unfinished": "max_unfinished_handshakes 1000",
+        "trickle": "packet_timeout 2", "partial": "max_partial_packet_memory 64M", "connect_rate": "max_connects_per_minute 600",
+        "messages": "max_messages_per_second 1000",
+    }
+
+    def attack(self, broker, kind):
+        other = {"cert": self.pki["ec"] / "clients" / "0.crt", "key": self.pki["ec"] / "clients" / "0.key"}
+        if kind == "messages":
+            return self.start(broker, "flood --pubs 1 --prefix mqa", nice=10, duration=600, **other)
+        command = ["nice", "-n", "10", str(ROOT / "bench" / "attacks.py"), "partial" if kind == "connect_rate" else kind, str(broker.ports["ec"]),
+                   str(self.pki["ec"] / "ca.crt"), *(str(path) for path in other.values())]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    def abuse(self, program):
+        out = {"ok": 1}
+        for kind, limit in (("none", "sys_interval 10"), *self.ATTACKS.items()):
+            with self.broker(program, more=(limit, "log_type notice")) as broker:
+                attacker = self.attack(broker, kind) if kind != "none" else None
+                time.sleep(self.warmup + (1 if attacker else 0))
+                got = self.load(broker, self.QUIET)
+                out["ok"] &= got["ok"]
+                out.update(self._window(kind, got))
+                out.pop(f"{kind}_ok")
+                if attacker:
+                    beside = self.result(attacker, end=True)
+                    out.update({f"{kind}_{k}": beside[k] for k in ("pub_s", "opened", "closed_by_broker", "sent") if k in beside})
+        out.update({f"{kind}_ratio": out[f"{kind}_p99_us"] / out["none_p99_us"] if out["none_p99_us"] else 0 for kind in self.ATTACKS})
+        out["worst_ratio"] = max(out[f"{kind}_ratio"] for kind in self.ATTACKS)
         return out
 
     def storm(self, program):

@@ -97,6 +97,11 @@ SCENARIOS = (
         Metric("flood_pub_s", "flood that was taken", "msg/s"), Metric("reconnect_hs_s", "reconnects", "1/s")), rounds=1,
              panels=(("p99 alone, beside a flood, beside reconnects", "ms", ("quiet_p99_us", "flood_p99_us", "reconnect_p99_us")),
                      ("p50", "ms", ("quiet_p50_us", "flood_p50_us", "reconnect_p50_us")))),
+    Scenario("abuse", "p99 of 100 quiet clients beside each attack, against alone, with its limit set", "@abuse", (
+        Metric("worst_ratio", "p99 beside the worst attack / alone", "×", True, 2.0), Metric("none_p99_us", "p99 alone", "ms", True, scale=1e-3),
+        *(Metric(f"{kind}_ratio", f"{kind}: p99 / alone", "×", True, 2.0)
+          for kind in ("connects", "handshakes", "unfinished", "trickle", "partial", "connect_rate", "messages"))),
+             ours_alone=True, rounds=1, quick=False),
     Scenario("subscribe-storm", "100 quiet clients while 1,000,000 filters are subscribed, then dropped", "@storm", (
         Metric("storm_p99_us", "p99 while subscribing", "ms", True, scale=1e-3), Metric("storm_max_us", "longest while subscribing", "ms", True, scale=1e-3),
         Metric("end_p99_us", "p99 while dropping", "ms", True, scale=1e-3), Metric("end_max_us", "longest while dropping", "ms", True, scale=1e-3),
