@@ -14,7 +14,7 @@ from lib.pki import SERVER_AUTH
 
 pytestmark = pytest.mark.sealmqd_only("mosquitto has no audit log")
 
-SEALMQ = pathlib.Path(env.SEALMQD).parent / "sealmq"
+SEALMQ = env.SEALMQ
 
 
 def verify(pki, *files, options=()):
