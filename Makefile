@@ -198,7 +198,7 @@ bench bench-quick:
 	$(Q)scripts/install-deps.sh build bench
 	$(Q)$(MAKE) --no-print-directory MODE=release all bench-tools
 	$(Q)/usr/bin/python3 bench/run.py $(if $(filter bench-quick,$@),--quick) $(BENCH_ARGS)
-bench-tools: build/mqload
+bench-tools: build/mqload build/powercut.so
 # The load generator: OpenSSL, and nothing of the broker's.
 build/mqload: bench/mqload.c
 	$(call say,LD,$@)

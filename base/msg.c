@@ -3,7 +3,9 @@
 #include "base/msg.h"
 
 #include "base/pool.h"
+#include "base/secmem.h"
 
+#include <stdbool.h>
 #include <string.h>
 
 #define SLOT_ALIGN _Alignof(_Atomic(struct msg *))
@@ -80,19 +82,29 @@ struct msg *msg_copy(const struct msg *m)
 	struct msg *copy = pool_alloc(size + slot), *opened = msg_opened(m);
 	if (!copy)
 		return NULL;
-	atomic_init(&copy->refs, 1);
+	atomic_init(&copy->refs, 1 | (atomic_load_explicit(&m->refs, memory_order_relaxed) & MSG_SECRET));
 	memcpy((uint8_t *)copy + constant, (const uint8_t *)m + constant, size - constant);
 	if (slot)
 		atomic_init(opened_of(copy), opened ? msg_ref(opened) : NULL);
 	return copy;
 }
 
-static void destroy(struct msg *m)
+static void give_back(struct msg *m, bool secret)
+{
+	if (secret)
+		secmem_wipe(m->data + m->topic_len + m->publisher_len, (size_t)m->props_len + m->payload_len);
+	pool_free(m);
+}
+
+static void destroy(struct msg *m, bool secret)
 {
 	struct msg *opened = msg_opened(m); /* which has none itself */
-	if (opened && atomic_fetch_sub_explicit(&opened->refs, 1, memory_order_acq_rel) == 1)
-		pool_free(opened);
-	pool_free(m);
+	if (opened) {
+		unsigned refs = atomic_fetch_sub_explicit(&opened->refs, 1, memory_order_acq_rel);
+		if ((refs & ~MSG_SECRET) == 1)
+			give_back(opened, secret || (refs & MSG_SECRET));
+	}
+	give_back(m, secret);
 }
 
 void msg_unref(struct msg *m)
@@ -102,7 +114,9 @@ void msg_unref(struct msg *m)
 	/* The only holder needs no locked instruction: nobody else is there to take or drop a reference. Its acquire load
 	 * reads the last release decrement (references added in between continue that release sequence), so the others'
 	 * reads come before the free. */
-	if (atomic_load_explicit(&m->refs, memory_order_acquire) == 1 ||
-	    atomic_fetch_sub_explicit(&m->refs, 1, memory_order_acq_rel) == 1)
-		destroy(m);
+	unsigned refs = atomic_load_explicit(&m->refs, memory_order_acquire);
+	if (refs != 1 && refs != (MSG_SECRET | 1))
+		refs = atomic_fetch_sub_explicit(&m->refs, 1, memory_order_acq_rel);
+	if ((refs & ~MSG_SECRET) == 1)
+		destroy(m, refs & MSG_SECRET);
 }

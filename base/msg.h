@@ -20,7 +20,7 @@ enum {
 };
 
 struct msg {
-	atomic_uint refs;
+	atomic_uint refs;        /* references, and MSG_SECRET */
 	uint32_t payload_len;    /* bytes; immutable after msg_new, as all below */
 	uint16_t topic_len;      /* bytes */
 	uint16_t publisher_len;  /* bytes of the publisher's CN; 0: the broker itself */
@@ -32,6 +32,8 @@ struct msg {
 	uint64_t order;          /* by time_ms, then in one thread's order of msg_new: sorts messages oldest first */
 	uint8_t data[];          /* topic, publisher, properties, payload */
 };
+
+#define MSG_SECRET (1u << 31) /* in refs: the payload is wiped with the last reference */
 
 struct msg_spec {
 	const void *topic;
@@ -78,6 +80,11 @@ static inline void msg_ref_n(struct msg *m, unsigned n)
 struct msg *msg_opened(const struct msg *m);
 /* Sets that, unless another thread has. Takes the reference either way. */
 void msg_set_opened(struct msg *m, struct msg *take_opened);
+/* Its payload is on disk, encrypted: no copy is left in memory when the last reference goes. Any thread that holds one. */
+static inline void msg_mark_secret(struct msg *m)
+{
+	atomic_fetch_or_explicit(&m->refs, MSG_SECRET, memory_order_relaxed);
+}
 /* Gives one reference back; the last one frees. NULL is fine. Any thread. */
 void msg_unref(struct msg *m);
 

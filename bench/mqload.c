@@ -53,9 +53,9 @@ typedef uint64_t u64;
 
 /* ---------------------------------------------------------------- options */
 
-enum scen { P2P, FANOUT, FANIN, CONNECT, IDLE, WILD, RETAIN, DURABLE, FLOOD, CHURN, NSCEN };
+enum scen { P2P, FANOUT, FANIN, CONNECT, IDLE, WILD, RETAIN, DURABLE, FLOOD, CHURN, PAST, NSCEN };
 static const char *scen_name[NSCEN] = { "p2p", "fanout", "fanin", "connect",
-    "idle", "wild", "retain", "durable", "flood", "churn" };
+    "idle", "wild", "retain", "durable", "flood", "churn", "past" };
 
 enum credit { CR_NONE, CR_E2E, CR_ACK, CR_PING };  /* closed-loop flow control */
 
@@ -351,7 +351,7 @@ typedef struct pub {
     u32 id, cap, copies;
     bool queued, out_blocked;
     _Atomic bool blocked;
-    struct slot { u64 seq; u16 pid; u8 state; } *slots;   /* unacked */
+    struct slot { u64 seq, ts; u16 pid; u8 state; } *slots;   /* unacked */
     bits ackmap;                    /* durable: which seq were acked */
     char topic[64];
 } pub;
@@ -642,7 +642,7 @@ static void pub_ready(pub *p)
     }
 }
 
-static u16 pid_alloc(pub *p, u64 seq)
+static u16 pid_alloc(pub *p, u64 seq, u64 ts)
 {
     conn *c = p->c;
     for (u32 i = 0; i < p->cap; i++) {
@@ -650,7 +650,7 @@ static u16 pid_alloc(pub *p, u64 seq)
             c->pid = 1;
         struct slot *s = &p->slots[c->pid & (p->cap - 1)];
         if (!s->state) {
-            *s = (struct slot){ seq, c->pid, 1 };
+            *s = (struct slot){ seq, ts, c->pid, 1 };
             return c->pid;
         }
     }
@@ -694,7 +694,7 @@ static bool pub_send(pub *p, u64 ts)
     char topic[96];
     u64 seq = p->sent;
     u16 pid = 0;
-    if (O.qos && !(pid = pid_alloc(p, seq)))
+    if (O.qos && !(pid = pid_alloc(p, seq, ts)))
         return false;
     int n = pub_topic(p, seq, topic, sizeof topic);
     u8 flags = (u8)(O.qos << 1 | (O.scen == RETAIN));
@@ -808,6 +808,8 @@ static void pub_acked(pub *p, struct slot *s)
     INC(p->t->s.acked);
     if (O.scen == DURABLE)
         bits_set(&p->ackmap, s->seq);
+    if (O.scen == PAST && atomic_load_explicit(&measuring, memory_order_relaxed))
+        hist_add(&p->t->lat, now_ns() - s->ts);
     pub_ready(p);
 }
 
@@ -2213,6 +2215,52 @@ static void scen_retain(void)
         barrier(cmd_unretain);
 }
 
+/* Publishers alone; latency is that of the acknowledgement. Then, with --subs, new subscribers, who get what was stored: all of it, with --count. */
+static void scen_past(void)
+{
+    u32 np = (u32)(O.pubs ? O.pubs : 1), ns = (u32)O.subs;
+    snap a, b, c;
+    credit_mode = CR_ACK;
+    make(np, ns, false);
+    for (u32 i = 0; i < np; i++) {
+        snprintf(pubs[i].topic, sizeof pubs[i].topic, "%s/past/%u", O.prefix, i);
+        if (O.count)
+            pubs[i].limit = (O.count + np - 1) / np;
+    }
+    for (u32 i = 0; i < ns; i++)
+        set_filter(&subs[i], "%s/past/#", O.prefix);
+    bring_up(G_PUB, true);
+    run_all(cmd_go, NULL);
+    if (O.count) {
+        u64 total = (O.count + np - 1) / np * np;
+        a = take();
+        while (b = take(), b.s.acked < total && secs(a.t, b.t) < O.timeout)
+            sleep_s(0.002);
+    } else {
+        sleep_s(O.warmup);
+        measure(O.duration, &a, &b);
+    }
+    run_all(cmd_stop, NULL);
+    drain(0);
+    rep("acked_s", (double)(b.s.acked - a.s.acked) / secs(a.t, b.t));
+    rep_cpu(&a, &b, (double)(b.s.acked - a.s.acked), "acked_per_cpu_s");
+    rep_latency();
+    b = take();
+    if (ns) {
+        note("replaying");
+        u64 t0 = now_ns();
+        bring_up(G_SUB, true);
+        drain(b.s.sent * ns);
+        c = take();
+        run_all(cmd_sync, NULL);
+        rep("replay_msg_s", (double)(c.s.rx - b.s.rx) / secs(t0, c.s.last_rx));
+        rep("replay_first_ms", secs(t0, c.s.first_rx) * 1e3);
+        rep_cpu(&b, &c, (double)(c.s.rx - b.s.rx), "replay_per_cpu_s");
+    }
+    rep_mem();
+    rep_checks(b.s.sent * ns);
+}
+
 /* system(3) with our descriptors closed on exec; a wait of 0 is success. */
 static void shell(const char *what, const char *cmd)
 {
@@ -2392,7 +2440,7 @@ static void tls_setup(void)
 static void usage(int rc)
 {
     fputs("usage: mqload SCENARIO [options]      (README.md has the details)\n"
-"scenarios: p2p fanout fanin connect idle wild retain durable flood churn\n"
+"scenarios: p2p fanout fanin connect idle wild retain durable flood churn past\n"
 "  --host A --port N          broker (127.0.0.1:8883)\n"
 "  --ca F --cert F --key F    PEM files; --cert-dir D uses D/0.crt D/0.key D/1.crt ...\n"
 "  --plain                    no TLS\n"
@@ -2473,7 +2521,7 @@ int main(int argc, char **argv)
         O.qos = 0;
     if (O.scen == CHURN && O.qos > 1)
         usage(2);
-    if (O.scen == DURABLE && !O.qos)
+    if ((O.scen == DURABLE || O.scen == PAST) && !O.qos)
         O.qos = 1;
     if (O.subqos < 0)
         O.subqos = O.qos;
@@ -2528,6 +2576,7 @@ int main(int argc, char **argv)
     case WILD: scen_wild(); break;
     case RETAIN: scen_retain(); break;
     case DURABLE: scen_durable(); break;
+    case PAST: scen_past(); break;
     default: scen_flow();
     }
     reps("tls", tls_desc);

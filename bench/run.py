@@ -28,7 +28,10 @@ import time
 
 sys.dont_write_bytecode = True
 import report  # noqa: E402
-from scenarios import SCENARIOS  # noqa: E402
+import stored  # noqa: E402
+from scenarios import SCENARIOS as IN_MEMORY  # noqa: E402
+
+SCENARIOS = (*IN_MEMORY, *stored.SCENARIOS)
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 LOAD = ROOT / "build" / "mqload"
@@ -50,9 +53,9 @@ class Broker:
     OWN = {OURS: ["store memory"], VARIANT: ["store memory"], THEIRS: ["persistence false"]}
     PROGRAM = {OURS: str(SEALMQD), VARIANT: str(SEALMQD), THEIRS: shutil.which("mosquitto") or "/usr/sbin/mosquitto"}
 
-    def __init__(self, program, directory, pki, threads=1, environ=None, more=()):
+    def __init__(self, program, directory, pki, threads=1, environ=None, more=(), own=None):
         self.name, self.ports = program, {kind: free_port() for kind in pki}
-        lines = [*self.LIMITS, *([f"threads {threads}"] if program != THEIRS else []), *self.OWN[program], *more]
+        lines = [*self.LIMITS, *([f"threads {threads}"] if program != THEIRS else []), *(own or self.OWN[program]), *more]
         for kind, port in self.ports.items():
             lines += [f"listener {port} 127.0.0.1", f"cafile {pki[kind]}/ca.crt", f"certfile {pki[kind]}/server.crt", f"keyfile {pki[kind]}/server.key",
                       "require_certificate true", "use_identity_as_username true"]
@@ -89,7 +92,7 @@ class Broker:
             self.process.wait()
 
 
-class Bench:
+class Bench(stored.Stored):
     def __init__(self, directory, quick, seconds):
         self.dir, self.quick, self.seconds = directory, quick, seconds
         self.warmup = 0.5 if quick else 1.0
@@ -98,8 +101,8 @@ class Bench:
             self.pki[kind] = directory / kind
             subprocess.run([ROOT / "bench" / "pki.sh", self.pki[kind], kind, "1"], check=True, capture_output=True)
 
-    def broker(self, program, threads=1, environ=None, more=()):
-        return Broker(program, self.dir, self.pki, threads, environ, more)
+    def broker(self, program, threads=1, environ=None, more=(), own=None):
+        return Broker(program, self.dir, self.pki, threads, environ, more, own)
 
     # -- the generator
 
@@ -272,7 +275,7 @@ def circumstances(args, programs):
                     "congestion": first_match(r"(\S+)", "/proc/sys/net/ipv4/tcp_congestion_control"), "load_before": os.getloadavg()[0]},
         "versions": {OURS: output(str(SEALMQD), "--version") or "", **({THEIRS: (output(Broker.PROGRAM[THEIRS], "-h").splitlines() or [""])[0]} if THEIRS in programs else {}),
                      "openssl": output("openssl", "version"), "compiler": (output("gcc", "--version").splitlines() or [""])[0]},
-        "durability": "none: kept in memory (sealmqd: store memory; mosquitto: persistence false)",
+        "durability": "none: kept in memory (sealmqd: store memory; mosquitto: persistence false), but stored-*: LMDB, strict",
         "sessions": "clean", "transport": "TLS 1.3, mutual, on loopback", "loops": 1,
         "rounds": args.rounds, "seconds": args.seconds, "quick": args.quick,
     }

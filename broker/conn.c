@@ -3,6 +3,7 @@
 
 #include "base/log.h"
 #include "base/pool.h"
+#include "base/secmem.h"
 #include "base/textbytes.h"
 #include "broker/access.h"
 #include "broker/audit_flood.h"
@@ -220,6 +221,16 @@ void conn_protocol_error(struct conn *c, enum mqtt_reason reason, const char *wh
     conn_end(c, LOG_NOTICE, true, "protocol error: %s: %s", where, mqtt_reason_text(reason));
 }
 
+/* Payloads may be in it. */
+static void drop_input(struct conn *c)
+{
+    if (c->in)
+        secmem_wipe(c->in, c->in_cap);
+    pool_free(c->in);
+    c->in = NULL;
+    c->in_len = c->in_cap = 0;
+}
+
 void conn_free(struct conn *c)
 {
     struct loop *l = c->loop;
@@ -237,7 +248,7 @@ void conn_free(struct conn *c)
     close(c->io.fd);
     transport_free(&c->transport);
     ackq_clear(&c->acks);
-    pool_free(c->in);
+    drop_input(c);
     pool_free(c->ctl);
     pool_free(c->pending);
     msg_unref(c->big);
@@ -509,6 +520,7 @@ void conn_flush(struct conn *c)
         conn_end(c, LOG_WARNING, true, "%s", c->failed);
     if (!c->pending) { /* else the socket is full; EV_WRITE brings us back */
         n = fill(c, l->encode_buf, LOOP_ENCODE_SIZE);
+        l->encode_used = n > l->encode_used ? n : l->encode_used;
         if (n > 0 && c->transport.ops->write(&c->transport, &io, l->encode_buf, n) != TLS_DONE) {
             conn_end(c, LOG_WARNING, true, "cannot encrypt: %s", tls_cause_text(tls_conn_cause(c->transport.tls)));
             io.out_len = 0;
@@ -535,12 +547,9 @@ void conn_flush(struct conn *c)
 static enum err keep_input(struct conn *c, const uint8_t *buf, size_t len)
 {
     if (len == 0) {
-        if (c->in) {
+        if (c->in)
             STATS_SUB(c->loop, partial_bytes, c->in_cap);
-            pool_free(c->in);
-            c->in = NULL;
-            c->in_len = c->in_cap = 0;
-        }
+        drop_input(c);
         return ERR_OK;
     }
     if (c->in && buf >= c->in && buf < c->in + c->in_cap) {
@@ -554,7 +563,7 @@ static enum err keep_input(struct conn *c, const uint8_t *buf, size_t len)
                 STATS_SUB(c->loop, partial_bytes, len - c->in_cap);
                 return ERR_NOMEM;
             }
-            pool_free(c->in);
+            drop_input(c);
             c->in = p;
             c->in_cap = (uint32_t)len;
         }
@@ -642,6 +651,8 @@ static void handle_cipher(struct conn *c, struct tls_io *io)
         }
         status = c->transport.ops->read(&c->transport, io, buf + have, cap - have, &got);
         have += got;
+        if (buf == l->plain_buf && have > l->plain_used)
+            l->plain_used = have;
         if (io->out_len > 0) { /* TLS 1.3: the answer to a key update */
             send_cipher(c, io->out, io->out_len);
             io->out_len = 0;

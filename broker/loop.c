@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/msg.h"
 #include "base/pool.h"
+#include "base/secmem.h"
 #include "broker/access.h"
 #include "broker/audit_flood.h"
 #include "broker/conn.h"
@@ -243,6 +244,15 @@ static bool work_left(const struct loop *l)
     return l->recheck.active || sessions_clearing(l->sessions) || l->dirty.first || l->handshakes.first || l->backlog.first || l->dead.first;
 }
 
+/* What is stored encrypted does not stay behind in clear. */
+static void wipe_buffers(struct loop *l)
+{
+    secmem_wipe(l->plain_buf, l->plain_used);
+    secmem_wipe(l->encode_buf, l->encode_used);
+    l->plain_used = l->encode_used = 0;
+    l->secrets = false;
+}
+
 static void on_turn_end(struct ev_loop *ev, ev_prepare *w, int revents)
 {
     (void)w;
@@ -258,6 +268,8 @@ static void on_turn_end(struct ev_loop *ev, ev_prepare *w, int revents)
     step_flush(l);
     step_dead(l);
     send_outboxes(l);
+    if (l->secrets)
+        wipe_buffers(l);
     epoch_quiescent(l->broker->epoch, l->epoch_id);
     if (epoch_reclaim(l->broker->epoch, l->epoch_id) > 0 && (l->tick_due_ms == 0 || l->tick_due_ms > l->now_ms + 2 * WHEEL_TICK_MS))
         set_tick(l, l->now_ms + WHEEL_TICK_MS); /* the rest soon, also when nothing else wakes us */

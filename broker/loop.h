@@ -101,6 +101,8 @@ struct loop { /* NOLINT(clang-analyzer-optin.performance.Padding): in groups by 
     struct accept_watcher *accepts;    /* one for each listener */
 
     uint8_t *read_buf, *plain_buf, *encode_buf, *cipher_buf;
+    size_t plain_used, encode_used;    /* bytes of these buffers written since they were wiped */
+    bool secrets;                      /* … among them payloads that are stored encrypted */
     unsigned routed;                   /* deliveries of this turn */
     unsigned routed_qos0;              /* of these, the ones that wait for no acknowledgement */
     struct {                           /* after a reload: where judging again has come to (broker/recheck.h) */

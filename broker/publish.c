@@ -200,6 +200,10 @@ static enum err store_message(struct loop *l, struct msg *m, struct match *mt, c
     p->picks = (struct pick *)after;
     for (uint32_t i = 0; i < n_picks; i++)
         p->picks[i] = (struct pick){picks[i].target, share_ref(picks[i].group)};
+    if (l->broker->vault) {
+        msg_mark_secret(m);
+        l->secrets = true;
+    }
     p->op.verb = STORE_PUBLISH;
     p->op.done = on_stored;
     p->op.u.publish.msg = m;

@@ -554,6 +554,8 @@ size_t session_encode(struct session *s, uint8_t *buf, size_t cap, struct msg **
             *big = msg_ref(m == e.msg ? e.msg : msg_opened(e.msg));
             *big_left = m->payload_len;
         }
+        if (atomic_load_explicit(&m->refs, memory_order_relaxed) & MSG_SECRET)
+            s->loop->secrets = true;
         STATS_ADD(s->loop, packets_sent, 1);
         STATS_ADD(s->loop, publish_sent, 1);
         STATS_ADD(s->loop, publish_bytes_sent, m->payload_len);

@@ -52,6 +52,10 @@ enum err will_keep(struct conn *c)
     struct will_op *w = pool_alloc(sizeof *w + s->client_id_len);
     if (!w)
         return ERR_NOMEM;
+    if (c->loop->broker->vault) {
+        msg_mark_secret(c->will);
+        c->loop->secrets = true;
+    }
     *w = (struct will_op){.msg = msg_ref(c->will), .handle = s->subs.handle, .serial = c->serial};
     memcpy(w->client_id, s->client_id, s->client_id_len);
     c->will_number = store_will_number(c->loop->broker->store);

@@ -204,6 +204,7 @@ static enum err message_open(const struct store_crypto *crypto, uint64_t id, con
 		return ERR_NOMEM;
 	enum err rc = ERR_OK;
 	if (crypto) {
+		msg_mark_secret(m);
 		uint8_t few[512], *aad = AAD_PREFIX + clear_len <= sizeof few ? few : malloc(AAD_PREFIX + clear_len);
 		if (aad) {
 			aad[0] = FORMAT_VERSION;
