@@ -29,9 +29,7 @@ import time
 sys.dont_write_bytecode = True
 import report  # noqa: E402
 import stored  # noqa: E402
-from scenarios import SCENARIOS as IN_MEMORY  # noqa: E402
-
-SCENARIOS = (*IN_MEMORY, *stored.SCENARIOS)
+from stored import ALL as SCENARIOS  # noqa: E402
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 LOAD = ROOT / "build" / "mqload"

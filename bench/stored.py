@@ -10,6 +10,7 @@ import signal
 import statistics
 import time
 
+from scenarios import SCENARIOS as IN_MEMORY
 from scenarios import Metric, Scenario
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -148,3 +149,4 @@ SCENARIOS = (
         rate("replay_s", "the ten replays")), ours_alone=True, rounds=1, quick=False,
              panels=(("p99 alone, beside ten replays", "ms", ("quiet_p99_us", "replays_p99_us")), ("p50", "ms", ("quiet_p50_us", "replays_p50_us")))),
 )
+ALL = (*IN_MEMORY, *SCENARIOS)
