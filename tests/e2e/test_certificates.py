@@ -1,5 +1,6 @@
 """Certificates in daily operation: files that change, revocation by several issuers, ends that come near, pinned keys, client ids."""
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -340,8 +341,9 @@ def test_a_pinned_name_needs_its_key(start_broker, name, pki):
         broker.client(name, cert=cert).disconnect()
 
 
-def test_a_client_id_has_to_fit_its_identity(start_broker, name):
-    broker = start_broker({"clientid_pattern": "%u-*"})
+def test_a_client_id_has_to_fit_its_identity(start_broker, name, tmp_path):
+    log = tmp_path / "audit.log"
+    broker = start_broker({"clientid_pattern": "%u-*", "audit_log": log})
     with broker.client("device1-" + name) as c:
         c.ping()
     with broker.client("") as c:           # the broker's own choice
@@ -351,8 +353,11 @@ def test_a_client_id_has_to_fit_its_identity(start_broker, name):
         with broker.raw() as c:
             c.connect(client_id, expect=2)
             assert c.expect_close() == []
-        line = broker.wait_log("audit:", mark)
-        assert len(line) == 1 and f"audit: CN 'device1' client '{client_id}'" in line[0] and "clientid_pattern" in line[0]
+        line = broker.wait_log("CONNECT refused", mark)
+        assert len(line) == 1 and "CN 'device1'" in line[0] and "clientid_pattern" in line[0]
+    broker.stop()
+    events = [e for e in map(json.loads, log.read_text(encoding="utf-8").splitlines()) if e["kind"] == "connect-refused"]
+    assert [(e["cn"], e["client"]) for e in events] == [("device1", i) for i in ("device1", "device2-" + name, name)]
 
 
 # -- TLS
