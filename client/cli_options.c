@@ -266,8 +266,8 @@ static bool set(struct options *o, const struct option *spec, const struct place
 	case SPAN_S: return set_span(p, value, 1, field);
 	case COUNT: return set_count(p, value, field);
 	case SIZE: return set_size(p, value, field);
-	case URL: return set_url(p, value, o);
 	case PROTOCOL: return set_protocol(p, value, field);
+	case URL: /* on the command line alone */
 	case UNSUPPORTED: break;
 	}
 	return fail(p, "not supported: %s", spec->help);
@@ -427,7 +427,7 @@ static bool read_words(struct options *o, unsigned command, int argc, char **arg
 			o->topics.n = 0;
 			lists_are_defaults = false;
 		}
-		if (!set(o, spec, &p, value))
+		if (spec->kind == URL ? !set_url(&p, value, o) : !set(o, spec, &p, value))
 			return false;
 	}
 	return true;

@@ -157,16 +157,17 @@ static double number_of(const cJSON *o, const char *name)
 
 static void print_list(const cJSON *data)
 {
-	const cJSON *t;
+	const cJSON *list = cJSON_GetObjectItemCaseSensitive(data, "topics");
 	printf("%-32s %-7s %-9s %6s %8s  %s\n", "TOPIC", "MODE", "SIGN", "EPOCH", "MEMBERS", "OWNER");
-	cJSON_ArrayForEach(t, cJSON_GetObjectItemCaseSensitive(data, "topics"))
+	for (const cJSON *t = list ? list->child : NULL; t; t = t->next)
 		printf("%-32s %-7s %-9s %6.0f %8.0f  %s\n", text_of(t, "topic"), text_of(t, "mode"), text_of(t, "sign"), number_of(t, "epoch"),
 		       number_of(t, "members"), text_of(t, "owner"));
 }
 
 static void print_topic(const cJSON *data)
 {
-	const cJSON *m, *history = cJSON_GetObjectItemCaseSensitive(data, "history");
+	const cJSON *history = cJSON_GetObjectItemCaseSensitive(data, "history"), *members = cJSON_GetObjectItemCaseSensitive(data, "members"),
+		    *pending = cJSON_GetObjectItemCaseSensitive(data, "pending");
 	printf("topic        %s\nmode         %s\nsignatures   %s\nowner        %s\nnew members  %s\nepoch        %.0f, key id %s\n", text_of(data, "topic"),
 	       text_of(data, "mode"), text_of(data, "sign"), text_of(data, "owner"), text_of(data, "newMembers"), number_of(data, "epoch"), text_of(data, "kid"));
 	if (history)
@@ -174,10 +175,10 @@ static void print_topic(const cJSON *data)
 		       number_of(history, "bytes"));
 	if (number_of(data, "rotateAge") > 0 || number_of(data, "rotateCount") > 0)
 		printf("rotation     after %.0f s, %.0f messages (0: never)\n", number_of(data, "rotateAge"), number_of(data, "rotateCount"));
-	cJSON_ArrayForEach(m, cJSON_GetObjectItemCaseSensitive(data, "members"))
+	for (const cJSON *m = members ? members->child : NULL; m; m = m->next)
 		printf("member       %s  %s  since epoch %.0f  certificate %.16s%s\n", text_of(m, "cn"), text_of(m, "access"), number_of(m, "since"),
 		       text_of(m, "certificate"), cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(m, "pinned")) ? " alone" : "");
-	cJSON_ArrayForEach(m, cJSON_GetObjectItemCaseSensitive(data, "pending"))
+	for (const cJSON *m = pending ? pending->child : NULL; m; m = m->next)
 		printf("pending      %s  has no key of this epoch yet\n", text_of(m, "cn"));
 }
 
