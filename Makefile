@@ -204,11 +204,11 @@ build/mqload: bench/mqload.c
 	$(call say,LD,$@)
 	$(Q)mkdir -p $(@D); $(CC) -std=c11 -O2 -g $(WARN) -D_GNU_SOURCE -o $@ $< -lssl -lcrypto -lpthread
 
-# What sealing costs: bench/formats.c.
+# What sealing costs: bench/formats.c, bench/library.c.
 .PHONY: bench-formats
-bench-formats: all $(O)/bench/formats
-	$(Q)$(O)/bench/formats
-$(O)/bench/formats: $(O)/bench/formats.o $(LIB)
+bench-formats: all $(O)/bench/formats $(O)/bench/library
+	$(Q)$(O)/bench/formats && $(O)/bench/library
+$(O)/bench/formats $(O)/bench/library: $(O)/bench/%: $(O)/bench/%.o $(LIB)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $^ $(LIBS)
 

@@ -4,7 +4,6 @@
 
 #include "base/textfile.h"
 
-#include <ctype.h>
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -373,13 +372,18 @@ static bool read_file(struct options *o, const char *name, unsigned command)
 	return t.n_errors == 0;
 }
 
+/* An option's letters, and those of its variable. */
+static const char lower[] = "abcdefghijklmnopqrstuvwxyz-", upper[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZ_";
+
 static bool read_environment(struct options *o, const char *name, unsigned command)
 {
 	for (int i = 0; i < OPTIONS; i++) {
 		char variable[64];
 		size_t n = (size_t)snprintf(variable, sizeof variable, "SEALMQ_%s", table[i].name + 2);
-		for (size_t j = 7; j < n; j++)
-			variable[j] = variable[j] == '-' ? '_' : (char)toupper((unsigned char)variable[j]);
+		for (size_t j = 7; j < n; j++) {
+			const char *small = strchr(lower, variable[j]);
+			variable[j] = small && *small ? upper[small - lower] : variable[j];
+		}
 		const char *value = table[i].in_file ? getenv(variable) : NULL;
 		const struct place p = { name, variable };
 		if (value && *value && !set_default(o, &table[i], command, &p, value))
