@@ -382,7 +382,8 @@ static bool read_environment(struct options *o, const char *name, unsigned comma
 		size_t n = (size_t)snprintf(variable, sizeof variable, "SEALMQ_%s", table[i].name + 2);
 		for (size_t j = 7; j < n; j++) {
 			const char *small = strchr(lower, variable[j]);
-			variable[j] = small && *small ? upper[small - lower] : variable[j];
+			if (small && *small)
+				variable[j] = upper[small - lower];
 		}
 		const char *value = table[i].in_file ? getenv(variable) : NULL;
 		const struct place p = { name, variable };
