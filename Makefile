@@ -218,9 +218,23 @@ build/count.so: $(COUNT) $(wildcard bench/count/*.h)
 	$(call say,LD,$@)
 	$(Q)mkdir -p $(@D); $(CC) -std=c11 -g -O2 -fPIC -shared -fno-builtin -U_FORTIFY_SOURCE $(WARN) -D_GNU_SOURCE -I. -o $@ $(COUNT) -ldl
 
+# ---- manual pages: two are written (docs/man), two are made of what docs/ says
+.PHONY: man
+man: $(O)/man/sealmq.conf.5 $(O)/man/sealmq-formats.7
+$(O)/man/sealmq.conf.5: docs/configuration.md scripts/md-to-man.sh
+	$(Q)mkdir -p $(@D) && scripts/md-to-man.sh $< sealmq.conf 5 "configuration of the MQTT broker sealmqd" >$@
+$(O)/man/sealmq-formats.7: docs/formats.md scripts/md-to-man.sh
+	$(Q)mkdir -p $(@D) && scripts/md-to-man.sh $< sealmq-formats 7 "key tree, envelopes, sealed messages and stored records of sealmq" >$@
+
+# A broker, members and a stranger on a sealed topic, each step with its command.
+.PHONY: demo
+demo: deps-run
+	$(Q)$(MAKE) --no-print-directory all
+	$(Q)scripts/demo.sh
+
 # ---- the rest
 # The administrator's sealmq.conf is never overwritten.
-install: all
+install: all man
 	$(Q)d='$(DESTDIR)'; p="$$d$(PREFIX)"; e="$$d$(SYSCONFDIR)/sealmq"; \
 	install -d "$$p/sbin" "$$p/bin" "$$p/include" "$$p/lib/pkgconfig" "$$p/share/sealmq" "$$p/share/doc/sealmq" "$$p/lib/systemd/system" "$$e" && \
 	install -m 755 $(O)/sealmqd "$$p/sbin/sealmqd" && \
@@ -233,6 +247,9 @@ install: all
 	install -m 644 README.md LICENSE "$$p/share/doc/sealmq/" && \
 	sed 's|\(persistence_location\) data |\1 /var/lib/sealmq |; s|data/master.key|/var/lib/sealmq/master.key|' conf/sealmq.conf \
 		>"$$e/sealmq.conf.sample" && \
+	install -d "$$p/share/man/man1" "$$p/share/man/man5" "$$p/share/man/man7" "$$p/share/man/man8" && \
+	install -m 644 docs/man/sealmq.1 "$$p/share/man/man1/" && install -m 644 docs/man/sealmqd.8 "$$p/share/man/man8/" && \
+	install -m 644 $(O)/man/sealmq.conf.5 "$$p/share/man/man5/" && install -m 644 $(O)/man/sealmq-formats.7 "$$p/share/man/man7/" && \
 	{ test -e "$$e/sealmq.conf" || install -m 644 "$$e/sealmq.conf.sample" "$$e/sealmq.conf"; } && \
 	sed 's|@PREFIX@|$(PREFIX)|g; s|@SYSCONFDIR@|$(SYSCONFDIR)|g' conf/sealmqd.service >"$$p/lib/systemd/system/sealmqd.service"
 

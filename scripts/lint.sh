@@ -63,6 +63,9 @@ codec_is_pure() {
     rm -rf $out/codec
     [ -z "$foreign" ] || { echo "mqtt/ calls more than mem* and str*:" "$foreign"; return 1; }
 }
+manual_pages() {
+    "$make" --no-print-directory O=$out/release man && mandoc -T lint -W warning docs/man/*.[1-8] $out/release/man/*.[1-8]
+}
 shell_scripts() { shellcheck -x -S warning -P scripts scripts/*.sh .ci/run; }
 
 check "warnings" warnings
@@ -71,5 +74,6 @@ check "layers" scripts/check-layers.sh
 check "codec calls mem* and str* alone" codec_is_pure
 check "clang-tidy" tidy
 check "cppcheck" static_check
+check "manual pages" manual_pages
 check "shellcheck" shell_scripts
 exit $rc
