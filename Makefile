@@ -142,7 +142,7 @@ interop: $(SHARED) $(STATIC) $(PROG)
 script-tests:
 	$(Q)scripts/run-pytest.sh $(MODE) tests/scripts
 e2e: $(if $(wildcard tests/e2e/node/package.json),build/node/.stamp)
-spec e2e: $(PROG)
+spec e2e: $(PROG) $(STATIC)
 	$(Q)scripts/run-pytest.sh $(MODE) tests/$@
 
 # Where npm's registry cannot be reached, the tests with MQTT.js fail and the others run.
