@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum kind { SWITCH, TEXT, LIST, NUMBER, REAL, SPAN_MS, SPAN_S, COUNT, SIZE, URL, PROTOCOL, UNSUPPORTED };
 
@@ -219,13 +220,28 @@ static bool add(const struct place *p, struct text_list *l, const char *value)
 	return true;
 }
 
+/* Owned until options_free; NULL when there is no room or memory. */
+static char *keep(struct options *o, char *text)
+{
+	if (text && o->n_kept < sizeof o->kept / sizeof o->kept[0])
+		return o->kept[o->n_kept++] = text;
+	free(text);
+	return NULL;
+}
+
+void options_free(struct options *o)
+{
+	while (o->n_kept > 0)
+		free(o->kept[--o->n_kept]);
+}
+
 /* mqtt(s)://[user[:password]@]host[:port]/topic */
 static bool set_url(const struct place *p, const char *value, struct options *o)
 {
 	bool tls = strncmp(value, "mqtts://", 8) == 0;
 	if (!tls && strncmp(value, "mqtt://", 7) != 0)
 		return fail(p, "expected mqtt:// or mqtts://, not '%s'", value);
-	char *rest = o->url = strdup(value + (tls ? 8 : 7)); /* lives as long as the process */
+	char *rest = keep(o, strdup(value + (tls ? 8 : 7)));
 	char *topic = rest ? strchr(rest, '/') : NULL;
 	if (!topic || !topic[1])
 		return fail(p, "expected a topic behind the host");
@@ -315,19 +331,20 @@ static bool set_default(struct options *o, const struct option *spec, unsigned c
 	return true;
 }
 
-static const char *file_path(void)
+/* On the heap; NULL: there is none. */
+static char *file_path(void)
 {
 	const char *own = getenv("SEALMQ_CONFIG"), *base = getenv("XDG_CONFIG_HOME"), *home = getenv("HOME");
 	char *path = NULL;
 	if (own)
-		return *own ? own : NULL;
+		return *own ? strdup(own) : NULL;
 	if (base && *base == '/')
 		return asprintf(&path, "%s/sealmq/client.conf", base) < 0 ? NULL : path;
 	return home && asprintf(&path, "%s/.config/sealmq/client.conf", home) >= 0 ? path : NULL;
 }
 
 /* Paths in the file are relative to its folder. */
-static const char *file_value(const struct option *spec, const char *path, struct text_line value)
+static char *file_value(const struct option *spec, const char *path, struct text_line value)
 {
 	static const char *const files[] = { "--cafile", "--capath", "--cert", "--key", "--crlfile", "--transcript" };
 	const char *slash = strrchr(path, '/');
@@ -340,36 +357,44 @@ static const char *file_value(const struct option *spec, const char *path, struc
 	return strndup(value.p, value.len);
 }
 
-static bool read_file(struct options *o, const char *name, unsigned command)
+static void read_lines(struct options *o, const char *name, unsigned command, const char *path, struct textfile *t)
 {
-	const char *path = file_path();
-	struct textfile t;
 	struct text_line line;
-	size_t len;
-	FILE *probe = path ? fopen(path, "re") : NULL;
-	if (!probe) /* one that was asked for must be there */
-		return !getenv("SEALMQ_CONFIG") || !path || textfile_read(path, &len, stderr) != NULL;
-	(void)fclose(probe);
-	char *text = textfile_read(path, &len, stderr);
-	if (!text)
-		return false;
-	textfile_start(&t, text, len, path, stderr);
-	while (textfile_next(&t, &line)) {
+	while (textfile_next(t, &line)) {
 		struct text_line key = text_word(&line);
 		const struct option *spec = find_key(key);
 		char where[512];
-		snprintf(where, sizeof where, "%s:%u: %.*s", path, t.line, (int)key.len, key.p);
+		snprintf(where, sizeof where, "%s:%u: %.*s", path, t->line, (int)key.len, key.p);
 		const struct place p = { name, where };
 		if (!spec) {
-			textfile_error(&t, "%.*s: unknown; expected the name of an option such as host, cafile, cert, key", (int)key.len, key.p);
+			textfile_error(t, "%.*s: unknown; expected the name of an option such as host, cafile, cert, key", (int)key.len, key.p);
 			continue;
 		}
-		const char *value = file_value(spec, path, line);
+		const char *value = keep(o, file_value(spec, path, line));
 		if (!value || !set_default(o, spec, command, &p, value))
-			t.n_errors++;
+			t->n_errors++;
 	}
+}
+
+/* One that was asked for by SEALMQ_CONFIG must be there. */
+static bool read_file(struct options *o, const char *name, unsigned command)
+{
+	struct textfile t = { .n_errors = 0 };
+	size_t len;
+	char *path = file_path();
+	if (!path || (access(path, F_OK) != 0 && !getenv("SEALMQ_CONFIG"))) {
+		free(path);
+		return true;
+	}
+	char *text = textfile_read(path, &len, stderr);
+	if (text) {
+		textfile_start(&t, text, len, path, stderr);
+		read_lines(o, name, command, path, &t);
+	}
+	bool good = text && t.n_errors == 0;
 	free(text);
-	return t.n_errors == 0;
+	free(path);
+	return good;
 }
 
 /* An option's letters, and those of its variable. */
@@ -475,8 +500,11 @@ bool options_read(struct options *o, unsigned command, int argc, char **argv, bo
 	o->random_filter = 100;
 	o->accept = "live,late,past";
 	o->history_count = o->history_age_s = o->history_bytes = o->rotate_age_s = o->rotate_count = -1;
-	return read_file(o, argv[0], command) && read_environment(o, argv[0], command) && read_words(o, command, argc, argv, help) &&
-	       fits(o, argv[0], command);
+	bool good = read_file(o, argv[0], command) && read_environment(o, argv[0], command) && read_words(o, command, argc, argv, help) &&
+	            fits(o, argv[0], command);
+	if (!good)
+		options_free(o);
+	return good;
 }
 
 void options_print(unsigned command)

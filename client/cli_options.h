@@ -54,7 +54,8 @@ struct options { /* NOLINT(clang-analyzer-optin.performance.Padding): in groups 
 	struct text_list members, member_certs;
 	int64_t history_count, history_age_s, history_bytes, rotate_age_s, rotate_count; /* -1: not given */
 	bool json, show_keys;
-	char *url; /* what -L's parts point into */
+	char *kept[2 * OPTIONS_LIST_MAX]; /* what strings above point into: values of the file, -L's parts */
+	size_t n_kept;
 	/* receipt */
 	int64_t first;
 	const char *output;
@@ -63,8 +64,9 @@ struct options { /* NOLINT(clang-analyzer-optin.performance.Padding): in groups 
 };
 
 /* Reads argv (argv[0]: the command), environment and file. False: the reason has been printed, or (*help) the usage was. Strings point
- * into argv, the environment and memory that lives as long as the process. */
+ * into argv, the environment and what options_free frees. */
 bool options_read(struct options *o, unsigned command, int argc, char **argv, bool *help) MUST_CHECK;
+void options_free(struct options *o);
 /* The options that a command knows, one per line, for its --help. */
 void options_print(unsigned command);
 

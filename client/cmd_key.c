@@ -172,28 +172,20 @@ static int fetch(struct opener *op)
 	return event == LINK_TIMEOUT ? EXIT_TIMEOUT : op->status < 0 ? EXIT_FAILED : op->status;
 }
 
-int cmd_key(int argc, char **argv)
+static int command(struct options *o)
 {
-	struct options o;
-	struct opener op = { .o = &o, .status = -1 };
-	bool help;
-	if (!options_read(&o, FOR_KEY, argc, argv, &help)) {
-		if (help)
-			puts("usage: sealmq key open {FILE | '$KEYS/TOPIC'} [OPTION]...\n"
-			     "Opens an envelope and says what it grants; --show-keys prints the secret keys, --show-keys --json the JWK Set.\n"), options_print(FOR_KEY);
-		return help ? EXIT_DONE : EXIT_USAGE;
-	}
-	if (o.words.n != 2 || strcmp(o.words.items[0], "open") != 0) {
+	struct opener op = { .o = o, .status = -1 };
+	if (o->words.n != 2 || strcmp(o->words.items[0], "open") != 0) {
 		fputs("sealmq key: expected: sealmq key open {FILE | '$KEYS/TOPIC'}\n", stderr);
 		return EXIT_USAGE;
 	}
-	if (!options_can_seal(&o)) {
+	if (!options_can_seal(o)) {
 		fputs("sealmq key: expected --cafile, --cert and --key\n", stderr);
 		return EXIT_USAGE;
 	}
 	if (tls_init() != ERR_OK)
 		return EXIT_FAILED;
-	op.source = o.words.items[1];
+	op.source = o->words.items[1];
 	size_t len = 0;
 	bool from_broker = strncmp(op.source, "$KEYS/", 6) == 0;
 	char *file = from_broker ? NULL : textfile_read(op.source, &len, stderr);
@@ -203,5 +195,20 @@ int cmd_key(int argc, char **argv)
 	free(file);
 	keypair_free(op.key);
 	trust_free(op.trust);
+	return status;
+}
+
+int cmd_key(int argc, char **argv)
+{
+	struct options o;
+	bool help;
+	if (!options_read(&o, FOR_KEY, argc, argv, &help)) {
+		if (help)
+			puts("usage: sealmq key open {FILE | '$KEYS/TOPIC'} [OPTION]...\n"
+			     "Opens an envelope and says what it grants; --show-keys prints the secret keys, --show-keys --json the JWK Set.\n"), options_print(FOR_KEY);
+		return help ? EXIT_DONE : EXIT_USAGE;
+	}
+	int status = command(&o);
+	options_free(&o);
 	return status;
 }

@@ -390,29 +390,21 @@ static int run(struct pub *p)
 	}
 }
 
-int cmd_pub(int argc, char **argv)
+static int command(struct options *o)
 {
 	static const struct link_handlers handlers = { .connected = on_connected, .lost = on_lost, .message = on_message, .subscribed = on_subscribed,
 		                                       .published = on_published };
-	struct options o;
-	struct pub p = { .o = &o, .end = &p.first };
-	bool help;
-	if (!options_read(&o, FOR_PUB, argc, argv, &help)) {
-		if (help)
-			puts("usage: sealmq pub -t TOPIC {-m TEXT | -f FILE | -s | -l | -n} [OPTION]...\n"
-			     "Publishes. Ends when everything is acknowledged.\n"), options_print(FOR_PUB);
-		return help ? EXIT_DONE : EXIT_USAGE;
-	}
-	int status = usage_error(&o);
+	struct pub p = { .o = o, .end = &p.first };
+	int status = usage_error(o);
 	if (status != EXIT_DONE)
 		return status;
 	status = EXIT_FAILED;
-	p.topic = o.topics.items[0];
+	p.topic = o->topics.items[0];
 	if (asprintf(&p.keys_topic, "$KEYS/%s", p.topic) < 0 || asprintf(&p.sealed_topic, "$SEALED/%s", p.topic) < 0)
 		return EXIT_FAILED;
-	p.keys = keys_new(&o);
-	p.link = p.keys && start_source(&p) ? link_new(&o, &handlers, &p, false) : NULL;
-	if (p.link && (!o.will_topic || link_will(p.link, o.will_topic, o.will_payload, o.will_payload ? strlen(o.will_payload) : 0, o.will_qos, o.will_retain)))
+	p.keys = keys_new(o);
+	p.link = p.keys && start_source(&p) ? link_new(o, &handlers, &p, false) : NULL;
+	if (p.link && (!o->will_topic || link_will(p.link, o->will_topic, o->will_payload, o->will_payload ? strlen(o->will_payload) : 0, o->will_qos, o->will_retain)))
 		status = run(&p);
 	while (p.first)
 		dequeue(&p, &p.first);
@@ -421,5 +413,20 @@ int cmd_pub(int argc, char **argv)
 	free(p.keys_topic);
 	free(p.sealed_topic);
 	free(p.text);
+	return status;
+}
+
+int cmd_pub(int argc, char **argv)
+{
+	struct options o;
+	bool help;
+	if (!options_read(&o, FOR_PUB, argc, argv, &help)) {
+		if (help)
+			puts("usage: sealmq pub -t TOPIC {-m TEXT | -f FILE | -s | -l | -n} [OPTION]...\n"
+			     "Publishes. Ends when everything is acknowledged.\n"), options_print(FOR_PUB);
+		return help ? EXIT_DONE : EXIT_USAGE;
+	}
+	int status = command(&o);
+	options_free(&o);
 	return status;
 }

@@ -160,6 +160,17 @@ static int verify(const struct options *o)
 	return status;
 }
 
+static int command(struct options *o)
+{
+	(void)!tls_init(); /* what it could not set up fails where it is used */
+	const char *what = o->words.n > 0 ? o->words.items[0] : "";
+	if (strcmp(what, "make") == 0)
+		return make(o);
+	if (strcmp(what, "verify") == 0)
+		return verify(o);
+	return usage_error("expected make or verify");
+}
+
 int cmd_receipt(int argc, char **argv)
 {
 	struct options o;
@@ -169,11 +180,7 @@ int cmd_receipt(int argc, char **argv)
 			puts(usage_text), options_print(FOR_RECEIPT);
 		return help ? EXIT_DONE : EXIT_USAGE;
 	}
-	(void)!tls_init(); /* what it could not set up fails where it is used */
-	const char *what = o.words.n > 0 ? o.words.items[0] : "";
-	if (strcmp(what, "make") == 0)
-		return make(&o);
-	if (strcmp(what, "verify") == 0)
-		return verify(&o);
-	return usage_error("expected make or verify");
+	int status = command(&o);
+	options_free(&o);
+	return status;
 }

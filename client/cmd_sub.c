@@ -428,28 +428,21 @@ static int run(struct sub *s)
 	return status_of(s, event);
 }
 
-int cmd_sub(int argc, char **argv)
+static int command(struct options *o)
 {
 	static const struct link_handlers handlers = { .connected = on_connected, .message = on_message, .subscribed = on_subscribed };
-	struct options o;
-	struct sub s = { .o = &o, .end = &s.first };
-	bool help;
-	if (!options_read(&o, FOR_SUB, argc, argv, &help)) {
-		if (help)
-			puts("usage: sealmq sub -t FILTER [OPTION]...\nPrints what is published; refused messages and why on standard error.\n"), options_print(FOR_SUB);
-		return help ? EXIT_DONE : EXIT_USAGE;
-	}
-	int status = usage_error(&o);
+	struct sub s = { .o = o, .end = &s.first };
+	int status = usage_error(o);
 	if (status != EXIT_DONE)
 		return status;
 	status = EXIT_FAILED;
-	s.keys = keys_new(&o);
-	for (size_t i = 0; i < o.topics.n; i++) {
-		s.filters[i].name = o.topics.items[i];
-		s.filters[i].keys_topic = s.keys && keys_member(s.keys) ? keys_topic_of(o.topics.items[i]) : NULL;
+	s.keys = keys_new(o);
+	for (size_t i = 0; i < o->topics.n; i++) {
+		s.filters[i].name = o->topics.items[i];
+		s.filters[i].keys_topic = s.keys && keys_member(s.keys) ? keys_topic_of(o->topics.items[i]) : NULL;
 	}
-	s.link = s.keys && open_transcript(&s) ? link_new(&o, &handlers, &s, o.disable_clean_session) : NULL;
-	if (s.link && (!o.will_topic || link_will(s.link, o.will_topic, o.will_payload, o.will_payload ? strlen(o.will_payload) : 0, o.will_qos, o.will_retain)))
+	s.link = s.keys && open_transcript(&s) ? link_new(o, &handlers, &s, o->disable_clean_session) : NULL;
+	if (s.link && (!o->will_topic || link_will(s.link, o->will_topic, o->will_payload, o->will_payload ? strlen(o->will_payload) : 0, o->will_qos, o->will_retain)))
 		status = run(&s);
 	while (s.first) {
 		struct held *m = s.first;
@@ -459,7 +452,21 @@ int cmd_sub(int argc, char **argv)
 	link_free(s.link);
 	keys_free(s.keys);
 	transcript_close(s.transcript);
-	for (size_t i = 0; i < o.topics.n; i++)
+	for (size_t i = 0; i < o->topics.n; i++)
 		free(s.filters[i].keys_topic);
+	return status;
+}
+
+int cmd_sub(int argc, char **argv)
+{
+	struct options o;
+	bool help;
+	if (!options_read(&o, FOR_SUB, argc, argv, &help)) {
+		if (help)
+			puts("usage: sealmq sub -t FILTER [OPTION]...\nPrints what is published; refused messages and why on standard error.\n"), options_print(FOR_SUB);
+		return help ? EXIT_DONE : EXIT_USAGE;
+	}
+	int status = command(&o);
+	options_free(&o);
 	return status;
 }

@@ -277,26 +277,33 @@ static const struct action *find_action(const struct options *o)
 	return NULL;
 }
 
-int cmd_topic(int argc, char **argv)
+static int command(struct options *o)
 {
 	static const struct link_handlers handlers = { .connected = on_connected, .message = on_message, .subscribed = on_subscribed };
+	struct control c = { .o = o, .status = -1 };
+	c.action = find_action(o);
+	c.request = c.action ? request_of(c.action, o) : NULL;
+	if (!c.request)
+		return EXIT_USAGE;
+	if (o->timeout_s == 0)
+		o->timeout_s = ANSWER_WAIT_S;
+	c.link = link_new(o, &handlers, &c, false);
+	int status = c.link ? run(&c) : EXIT_FAILED;
+	link_free(c.link);
+	cJSON_free(c.request);
+	return status;
+}
+
+int cmd_topic(int argc, char **argv)
+{
 	struct options o;
-	struct control c = { .o = &o, .status = -1 };
 	bool help;
 	if (!options_read(&o, FOR_TOPIC, argc, argv, &help)) {
 		if (help)
 			usage();
 		return help ? EXIT_DONE : EXIT_USAGE;
 	}
-	c.action = find_action(&o);
-	c.request = c.action ? request_of(c.action, &o) : NULL;
-	if (!c.request)
-		return EXIT_USAGE;
-	if (o.timeout_s == 0)
-		o.timeout_s = ANSWER_WAIT_S;
-	c.link = link_new(&o, &handlers, &c, false);
-	int status = c.link ? run(&c) : EXIT_FAILED;
-	link_free(c.link);
-	cJSON_free(c.request);
+	int status = command(&o);
+	options_free(&o);
 	return status;
 }
