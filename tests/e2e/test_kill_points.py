@@ -170,13 +170,19 @@ def release(c, name):
 
 
 def receive(c, name):
+    """Its PUBREC may leave or not: the message goes on to its receiver, and to the end, in the same turn."""
     c.connect(name + "old", clean=False)
     c.send(p.publish(name, b"x", 2, pid=1))
-    c.expect(p.PUBREC)
+    try:
+        c.expect(p.PUBREC)
+    except Closed:
+        pass
 
 
 def receive_and_answer(c, name):
-    receive(c, name)
+    c.connect(name + "old", clean=False)
+    c.send(p.publish(name, b"x", 2, pid=1))
+    c.expect(p.PUBREC)
     c.send(p.ack(p.PUBREC, c.expect(p.PUBLISH).pid))
 
 
