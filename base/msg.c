@@ -96,7 +96,8 @@ static void give_back(struct msg *m, bool secret)
 	pool_free(m);
 }
 
-static void destroy(struct msg *m, bool secret)
+/* Of sealed and secret messages; out of line, so that others pay nothing. */
+__attribute__((noinline)) static void destroy(struct msg *m, bool secret)
 {
 	struct msg *opened = msg_opened(m); /* which has none itself */
 	if (opened) {
@@ -117,6 +118,10 @@ void msg_unref(struct msg *m)
 	unsigned refs = atomic_load_explicit(&m->refs, memory_order_acquire);
 	if (refs != 1 && refs != (MSG_SECRET | 1))
 		refs = atomic_fetch_sub_explicit(&m->refs, 1, memory_order_acq_rel);
-	if ((refs & ~MSG_SECRET) == 1)
+	if ((refs & ~MSG_SECRET) != 1)
+		return;
+	if (refs & MSG_SECRET || m->flags & MSG_SEALED)
 		destroy(m, refs & MSG_SECRET);
+	else
+		pool_free(m);
 }

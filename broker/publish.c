@@ -266,7 +266,8 @@ static enum publish_result publish_matched(struct loop *l, struct msg *m, struct
 {
     bool keep = (m->flags & MSG_RETAIN) && !(m->flags & MSG_SYS);
     struct behind behind = behind_of(from, m);
-    bool history = !(m->flags & MSG_SYS) && spaces_history(l, msg_topic(m), m->topic_len);
+    bool history = !(m->flags & MSG_SYS) && (l->spaces ? spaces_history(l, msg_topic(m), m->topic_len)
+                                                       : history_policy_find(l->broker->history, msg_topic(m), m->topic_len));
     bool overtakes = could_overtake(m, mt, picks, n_picks, behind);
     if (!history && !overtakes && !keep && !(from && from->packet_id) && !any_target_waits(m, mt, picks, n_picks, behind.qos2)) {
         route_match(l, m, mt, ROUTE_ALL, 0);
@@ -304,8 +305,8 @@ static enum publish_result publish_to(struct loop *l, struct msg *m, struct matc
     return r;
 }
 
-/* To subscribers of both views. */
-static enum publish_result publish_sealed(struct loop *l, struct msg *m, const struct publish_origin *from)
+/* Subscribers of both views of a sealed message; one reference, NULL: no memory. */
+static struct match *match_views(struct loop *l, const struct msg *m)
 {
     size_t skip = sizeof SPACES_SEALED - 1;
     uint8_t few[512], *name = skip + m->topic_len <= sizeof few ? few : pool_alloc(skip + m->topic_len);
@@ -322,12 +323,10 @@ static enum publish_result publish_sealed(struct loop *l, struct msg *m, const s
         mt = match_ref(sealed);
     else if (sealed)
         mt = match_union(plain, sealed);
-    enum publish_result r = mt ? publish_to(l, m, mt, from) : PUBLISH_NOMEM;
-    match_unref(mt);
     match_unref(plain);
     if (name != few)
         pool_free(name);
-    return r;
+    return mt;
 }
 
 enum publish_result publish_message(struct loop *l, struct msg *m, const struct publish_origin *from)
@@ -339,10 +338,12 @@ enum publish_result publish_message(struct loop *l, struct msg *m, const struct 
         if (e != ERR_OK)
             log_warning("a message on '%.*s' is not retained: %s", (int)m->topic_len, (const char *)msg_topic(m), err_text(e));
     }
-    if (m->flags & MSG_SEALED)
-        return publish_sealed(l, m, from);
-    struct match *mt = match_cache_get(l->cache, msg_topic(m), m->topic_len);
-    return mt ? publish_to(l, m, mt, from) : PUBLISH_NOMEM;
+    struct match *both = m->flags & MSG_SEALED ? match_views(l, m) : NULL;
+    struct match *mt = m->flags & MSG_SEALED ? both : match_cache_get(l->cache, msg_topic(m), m->topic_len);
+    enum publish_result r = mt ? publish_to(l, m, mt, from) : PUBLISH_NOMEM;
+    if (both)
+        match_unref(both);
+    return r;
 }
 
 void publish_own(struct loop *l, struct msg *m)
@@ -478,25 +479,22 @@ static void command(struct conn *c, const struct mqtt_publish *p)
         conn_end(c, LOG_ERROR, true, "out of memory");
 }
 
-/* What key spaces decide about; false: they have nothing to do with it. */
-static bool publish_in_space(struct conn *c, const struct mqtt_publish *p)
+/* What key spaces decide about. ELSEWHERE: they have nothing to do with it; OK: *m is to be published; NOMEM; DROP, END: all is done. */
+static enum admission publish_in_space(struct conn *c, const struct mqtt_publish *p, struct msg **m)
 {
     static const char control[] = SPACES_CONTROL;
-    struct msg *m = NULL;
     const char *why = NULL;
     if (p->topic.len == sizeof control - 1 && memcmp(p->topic.p, control, p->topic.len) == 0 && c->loop->broker->registrar) {
         command(c, p);
-        return true;
+        return ADMIT_DROP;
     }
     struct msg_spec spec = spec_of(c, p, p->topic);
-    enum admission a = sealing_admit(c->loop, c->identity, &spec, &m, &why);
+    enum admission a = sealing_admit(c->loop, c->identity, &spec, m, &why);
     int shown = (int)(p->topic.len > 200 ? 200 : p->topic.len);
     switch (a) {
     case ADMIT_ELSEWHERE:
-        return false;
     case ADMIT_OK:
     case ADMIT_NOMEM:
-        publish_accepted(c, p, m);
         break;
     case ADMIT_DROP: /* 3.1.1 has no other answer [MQTT-3.3.5-2] */
         STATS_ADD(c->loop, publish_denied, 1);
@@ -508,7 +506,7 @@ static bool publish_in_space(struct conn *c, const struct mqtt_publish *p)
         conn_end(c, LOG_WARNING, true, "audit: PUBLISH to '%.*s' refused: %s", shown, (const char *)p->topic.p, why);
         break;
     }
-    return true;
+    return a;
 }
 
 static bool topic_too_deep(const struct conn *c, struct mqtt_bytes topic)
@@ -539,11 +537,12 @@ void packet_publish(struct conn *c, uint8_t flags, const uint8_t *body, size_t l
         repeated(c, &p);
         return;
     }
-    if ((c->loop->spaces || p.topic.p[0] == '$') && publish_in_space(c, &p)) {
-        /* done */
-    } else if (access_publish(c->session, p.topic)) {
-        publish_accepted(c, &p, message_of(c, &p));
-    } else { /* acknowledged and dropped: 3.1.1 has no other answer [MQTT-3.3.5-2] */
+    struct msg *m = NULL;
+    enum admission a = c->loop->spaces || p.topic.p[0] == '$' ? publish_in_space(c, &p, &m) : ADMIT_ELSEWHERE;
+    bool allowed = a == ADMIT_OK || a == ADMIT_NOMEM || (a == ADMIT_ELSEWHERE && access_publish(c->session, p.topic));
+    if (allowed) {
+        publish_accepted(c, &p, a == ADMIT_ELSEWHERE ? message_of(c, &p) : m);
+    } else if (a == ADMIT_ELSEWHERE) { /* acknowledged and dropped: 3.1.1 has no other answer [MQTT-3.3.5-2] */
         const struct audit_who who = audit_conn(c);
         STATS_ADD(c->loop, publish_denied, 1);
         if (audit_flood(c->loop, AUDIT_PUBLISH_DENIED, &who, "PUBLISH denied", AUDIT_PAIRS(AUDIT_PAIR("topic", p.topic.p, p.topic.len))))

@@ -398,13 +398,14 @@ void session_withhold(struct session *s, const struct msg *m, uint64_t record)
 
 /* A QoS 2 message that has its packet identifier may have reached the client already: it goes on, for without its end the identifier
  * could not be used for another message. */
-static bool may_get(struct session *s, const struct entry *e)
+static inline bool may_get(struct session *s, const struct entry *e)
 {
     const char *why;
     if (!e->msg)
         return true;
-    bool opens = !(e->msg->flags & MSG_SEALED) || sealing_give(s, e->msg, e->sub_id, &why);
-    return (e->qos == 2 && e->packet_id) || (opens && access_read(s, e->msg));
+    if (e->msg->flags & MSG_SEALED && !sealing_give(s, e->msg, e->sub_id, &why))
+        return e->qos == 2 && e->packet_id;
+    return (e->qos == 2 && e->packet_id) || access_read(s, e->msg);
 }
 
 static void withhold(struct session *s, struct entry *e)
