@@ -203,6 +203,7 @@ def test_mqtt_4_6_0_5_and_6_topics_are_ordered(connect, name, qos):
     assert [int(x) for x in s.recv_payloads(100)] == list(range(100))
 
 
+@pytest.mark.sealmqd_only("mosquitto routes QoS 2 at its PUBREL")
 @pytest.mark.parametrize("clean", [True, False])
 @pytest.mark.parametrize("kept,later", [(2, 2), (2, 1), (2, 0), (1, 0)])
 def test_mqtt_4_6_0_6_order_holds_where_only_some_wait_for_the_store(connect, name, clean, kept, later):
