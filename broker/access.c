@@ -80,9 +80,9 @@ static bool is_the_brokers(struct mqtt_bytes topic)
 
 bool access_publish(struct session *s, struct mqtt_bytes topic)
 {
-    if (topic.p[0] == '$' && spaces_is_own(topic))
-        return false; /* what of it clients may publish to has been taken already */
-    return !is_the_brokers(topic) && decide_cached(s, ACL_WRITE, topic);
+    if (topic.p[0] == '$' && (spaces_is_own(topic) || is_the_brokers(topic)))
+        return false; /* what of the spaces' own clients may publish to has been taken already */
+    return decide_cached(s, ACL_WRITE, topic);
 }
 
 bool access_will(const struct loop *l, const struct identity *who, const char *client_id, size_t client_id_len, struct mqtt_bytes topic)

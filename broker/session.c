@@ -547,7 +547,10 @@ size_t session_encode(struct session *s, uint8_t *buf, size_t cap, struct msg **
                 break;
             }
         }
-        n += mqtt_encode_publish_head2(buf + n, version, e.dup, e.qos, e.retain, prefix, topic, e.packet_id, m->payload_len);
+        if (prefix.len == 0)
+            n += mqtt_encode_publish_head(buf + n, version, e.dup, e.qos, e.retain, topic, e.packet_id, m->payload_len);
+        else
+            n += mqtt_encode_publish_head2(buf + n, version, e.dup, e.qos, e.retain, prefix, topic, e.packet_id, m->payload_len);
         if (m->payload_len <= cap - n) {
             memcpy(buf + n, msg_payload(m), m->payload_len);
             n += m->payload_len;

@@ -43,11 +43,11 @@ size_t mqtt_publish_size(enum mqtt_version version, size_t topic_len, uint8_t qo
 	return 1U + remaining_len_size(remaining_len) + remaining_len;
 }
 
-size_t mqtt_encode_publish_head2(uint8_t *out, enum mqtt_version version, bool dup, uint8_t qos, bool retain, struct mqtt_bytes prefix,
-								 struct mqtt_bytes topic, uint16_t packet_id, size_t payload_len)
+/* Inlined twice: without a prefix nothing of it is left. */
+static inline size_t publish_head(uint8_t *out, bool dup, uint8_t qos, bool retain, struct mqtt_bytes prefix, struct mqtt_bytes topic,
+								  uint16_t packet_id, size_t payload_len)
 {
 	size_t topic_len = prefix.len + topic.len;
-	(void)version; /* MQTT 5 adds its properties */
 	uint8_t *p = out;
 	*p++ = (uint8_t)(MQTT_PUBLISH << 4 | (dup && qos > 0 ? 8 : 0) | (qos & 3) << 1 | (retain ? 1 : 0));
 	p = write_remaining_len(p, publish_remaining_len(topic_len, qos, payload_len));
@@ -65,7 +65,15 @@ size_t mqtt_encode_publish_head2(uint8_t *out, enum mqtt_version version, bool d
 size_t mqtt_encode_publish_head(uint8_t *out, enum mqtt_version version, bool dup, uint8_t qos, bool retain,
 								struct mqtt_bytes topic, uint16_t packet_id, size_t payload_len)
 {
-	return mqtt_encode_publish_head2(out, version, dup, qos, retain, (struct mqtt_bytes){0}, topic, packet_id, payload_len);
+	(void)version; /* MQTT 5 adds its properties */
+	return publish_head(out, dup, qos, retain, (struct mqtt_bytes){0}, topic, packet_id, payload_len);
+}
+
+size_t mqtt_encode_publish_head2(uint8_t *out, enum mqtt_version version, bool dup, uint8_t qos, bool retain, struct mqtt_bytes prefix,
+								 struct mqtt_bytes topic, uint16_t packet_id, size_t payload_len)
+{
+	(void)version;
+	return publish_head(out, dup, qos, retain, prefix, topic, packet_id, payload_len);
 }
 
 uint8_t mqtt_connack_code(enum mqtt_reason reason)
