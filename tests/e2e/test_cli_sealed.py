@@ -84,6 +84,28 @@ def test_required_signatures_are_made_unasked(cli, name):
     assert lines_of(sub.finish())[0]["signed"] is True
 
 
+def test_a_transcript_proves_who_sent_what(cli, pki, people, topic, tmp_path):
+    kept, receipt, bob = tmp_path / "transcript", tmp_path / "receipt", ("--cert", people["bob"].crt, "--key", people["bob"].key)
+    trust = ("--cafile", pki.ca)
+    for run in range(2):  # the second one goes on in the same file
+        sub = cli("bob").sub("-t", topic, "-C", 3, "--transcript", kept)
+        cli("ann").pub("-t", topic, "-m", f"signed {run}", "--sign")
+        cli("ann").pub("-t", topic, "-m", f"unsigned {run}")
+        cli("ann").pub("-t", topic, "-m", f"signed again {run}", "--sign")
+        assert sub.finish() == [f"signed {run}", f"unsigned {run}", f"signed again {run}"]
+    sealmq = [env.BUILD_DIR / "sealmq", "receipt"]
+    subprocess.run([*sealmq, "make", kept, *bob, "-o", receipt], check=True, timeout=60)
+    said = subprocess.run([*sealmq, "verify", receipt, kept, *trust], check=True, timeout=60, capture_output=True, text=True).stdout
+    assert "by 'bob'" in said and "4 messages signed by their senders" in said and "2 not signed" in said
+    lines = kept.read_text().splitlines()
+    assert [json.loads(x).get("n") for x in lines] == [None, None, 1, 2, 3, 4, 5, 6]
+    kept.write_text("".join(x + "\n" for x in lines[:4] + lines[5:]))
+    bad = subprocess.run([*sealmq, "verify", receipt, kept, *trust], timeout=60, capture_output=True, text=True, check=False)
+    assert bad.returncode == 1 and f"{kept}:5: " in bad.stderr
+    kept.write_text("".join(x + "\n" for x in lines))
+    assert "another certificate" in cli("ann").run("sub", "-t", topic, "--transcript", kept, "-W", 5, status=1).stderr
+
+
 def test_strangers(cli, topic):
     assert "the broker refuses the subscription" in cli("stranger").run("sub", "-t", topic, "-W", 5, status=1).stderr
     assert "--sealed forbids plain text" in cli("stranger").pub("-t", topic, "-m", "x", "--sealed", status=1).stderr
