@@ -47,6 +47,7 @@ static const struct {
     [AUDIT_MEMBERS_ADDED] = {"members-added", LOG_NOTICE},
     [AUDIT_MEMBER_REMOVED] = {"member-removed", LOG_NOTICE},
     [AUDIT_KEY_ROTATED] = {"key-rotated", LOG_NOTICE},
+    [AUDIT_HISTORY_SET] = {"history-set", LOG_NOTICE},
     [AUDIT_CONTROL_DENIED] = {"control-denied", LOG_WARNING},
 };
 

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* The commands of $CONTROL/topics/v1 (docs/control.md): from JSON to a change, and the answer. Registrar's thread. */
-#include "base/base64.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/secmem.h"
+#include "base/textbytes.h"
+#include "broker/audit.h"
 #include "broker/registrar_int.h"
 #include "crypto/envelope.h"
 #include "mqtt/utf8.h"
@@ -100,21 +101,22 @@ static bool may_manage(const struct command *c)
     return is_owner(c) || registrar_is_admin(c->r, c->who->cn);
 }
 
-static void audit(const struct command *c, const char *fmt, ...) PRINTF_LIKE(2, 3);
+static void audit(const struct command *c, enum audit_kind kind, const char *fmt, ...) PRINTF_LIKE(3, 4);
 
-static void audit(const struct command *c, const char *fmt, ...)
+static void audit(const struct command *c, enum audit_kind kind, const char *fmt, ...)
 {
+    const struct audit_who who = {.identity = c->who};
     char text[400];
     va_list args;
     va_start(args, fmt);
     vsnprintf(text, sizeof text, fmt, args);
     va_end(args);
-    log_notice("audit: CN '%s': key space '%.200s': %s", c->who->cn, c->topic, text);
+    audit_event(kind, &who, text, AUDIT_PAIRS(AUDIT_PAIR("topic", c->topic, strlen(c->topic))));
 }
 
 static bool denied(struct command *c, const char *what)
 {
-    log_warning("audit: CN '%s': key space '%.200s': refused: %s", c->who->cn, c->topic, what);
+    audit(c, AUDIT_CONTROL_DENIED, "%s", what);
     return fail(c, "%.200s: %s", c->topic, what);
 }
 
@@ -407,7 +409,7 @@ static bool create_topic(struct command *c)
     }
     if (!apply(c, &d, &change))
         return false;
-    audit(c, "created, mode %s, sign %s, %zu members", keyspace_mode_text(c->space->spec.mode), keyspace_sign_text(c->space->spec.sign),
+    audit(c, AUDIT_TOPIC_CREATED, "mode %s, sign %s, %zu members", keyspace_mode_text(c->space->spec.mode), keyspace_sign_text(c->space->spec.sign),
           c->space->spec.n_members);
     return describe(c);
 }
@@ -423,7 +425,7 @@ static bool delete_topic(struct command *c)
     enum err e = registrar_apply(c->r, &change);
     if (e == ERR_OK) {
         forget_uploads(c, old->spec.id, UINT32_MAX);
-        audit(c, "deleted");
+        audit(c, AUDIT_TOPIC_DELETED, "%s", "");
     }
     c->space = NULL;
     space_unref(old);
@@ -452,7 +454,7 @@ static bool add_members(struct command *c)
     struct change change = {.members = true, .turned = turn};
     if (!apply(c, &d, &change))
         return false;
-    audit(c, "members added or changed: %zu of now %zu", after - before, after);
+    audit(c, AUDIT_MEMBERS_ADDED, "%zu more, now %zu", after - before, after);
     return add_epoch_data(c);
 }
 
@@ -478,7 +480,7 @@ static bool remove_member(struct command *c)
     d.spec.no_grace = d.spec.mode == SPACE_OWNER;
     if (!apply(c, &d, &change))
         return false;
-    audit(c, "member '%.256s' removed", cn);
+    audit(c, AUDIT_MEMBER_REMOVED, "'%.256s'", cn);
     return add_epoch_data(c);
 }
 
@@ -500,7 +502,7 @@ static bool rotate_key(struct command *c)
     }
     if (!apply(c, &d, &change))
         return false;
-    audit(c, "key rotated, epoch %" PRIu32, space_epoch_number(c->space));
+    audit(c, AUDIT_KEY_ROTATED, "epoch %" PRIu32, space_epoch_number(c->space));
     return add_epoch_data(c);
 }
 
@@ -518,7 +520,7 @@ static bool set_history(struct command *c)
     }
     if (!apply(c, &d, &change))
         return false;
-    audit(c, "history set");
+    audit(c, AUDIT_HISTORY_SET, "%s", "");
     return true;
 }
 
@@ -568,7 +570,7 @@ static bool take_envelope(struct command *c, const cJSON *o, uint32_t epoch)
     uint8_t *der = malloc(cap + 1);
     if (!der)
         return fail(c, "out of memory");
-    bool good = base64_decode(text, cap, der, &len) || fail(c, "%s", expected);
+    bool good = base64_get(BASE64_STANDARD, text, cap, der, cap, &len) || fail(c, "%s", expected);
     if (good && envelope_parse(&e, der, len, &why) != ERR_OK)
         good = fail(c, "envelopes: %.16s…: %s", hex, why);
     if (good && envelopes_put(c->r->envelopes, c->space->spec.id, epoch, fingerprint, der, len) != ERR_OK)
@@ -622,7 +624,7 @@ static bool put_envelopes(struct command *c)
         if (!apply(c, &d, &change))
             return false;
         forget_uploads(c, c->space->spec.id, (uint32_t)epoch);
-        audit(c, "epoch %" PRIu32 " uploaded by its owner", (uint32_t)epoch);
+        audit(c, AUDIT_KEY_ROTATED, "epoch %" PRIu32 " uploaded by its owner", (uint32_t)epoch);
     } else if (epoch == now) {
         if (registrar_offer(c->r, c->space) != ERR_OK) /* who waits for one gets it */
             return fail(c, "out of memory");

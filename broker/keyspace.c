@@ -3,6 +3,7 @@
 
 #include "base/random.h"
 #include "base/secmem.h"
+#include "base/textbytes.h"
 
 #include <cjson/cJSON.h>
 #include <inttypes.h>
@@ -69,30 +70,12 @@ bool keyspace_access_of(const char *text, uint8_t *out)
 
 void hex_write(char *out, const uint8_t *p, size_t len)
 {
-    static const char digits[] = "0123456789abcdef";
-    for (size_t i = 0; i < len; i++) {
-        out[2 * i] = digits[p[i] >> 4];
-        out[2 * i + 1] = digits[p[i] & 15];
-    }
-    out[2 * len] = '\0';
-}
-
-static int digit(char c)
-{
-    return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+    *hex_put(out, p, len) = '\0';
 }
 
 bool hex_read(const char *text, uint8_t *out, size_t len)
 {
-    if (!text || strlen(text) != 2 * len)
-        return false;
-    for (size_t i = 0; i < len; i++) {
-        int high = digit(text[2 * i]), low = digit(text[2 * i + 1]);
-        if (high < 0 || low < 0)
-            return false;
-        out[i] = (uint8_t)(high << 4 | low);
-    }
-    return true;
+    return text && hex_get(text, strlen(text), out, len);
 }
 
 /* ---- drafts ---- */

@@ -491,6 +491,8 @@ static enum admission publish_in_space(struct conn *c, const struct mqtt_publish
     struct msg_spec spec = spec_of(c, p, p->topic);
     enum admission a = sealing_admit(c->loop, c->identity, &spec, m, &why);
     int shown = (int)(p->topic.len > 200 ? 200 : p->topic.len);
+    const struct audit_who who = audit_conn(c);
+    const struct audit_pair topic = AUDIT_PAIR("topic", p->topic.p, p->topic.len);
     switch (a) {
     case ADMIT_ELSEWHERE:
     case ADMIT_OK:
@@ -498,11 +500,13 @@ static enum admission publish_in_space(struct conn *c, const struct mqtt_publish
         break;
     case ADMIT_DROP: /* 3.1.1 has no other answer [MQTT-3.3.5-2] */
         STATS_ADD(c->loop, publish_denied, 1);
-        log_warning("audit: %s: PUBLISH to '%.*s' dropped: %s", conn_name(c), shown, (const char *)p->topic.p, why);
+        if (audit_flood(c->loop, AUDIT_PUBLISH_DENIED, &who, why, AUDIT_PAIRS(topic)))
+            log_warning("audit: %s: PUBLISH to '%.*s' dropped: %s", conn_name(c), shown, (const char *)p->topic.p, why);
         acknowledge(c, p, true, NULL);
         break;
     case ADMIT_END:
         STATS_ADD(c->loop, publish_denied, 1);
+        audit_event(AUDIT_PUBLISH_DENIED, &who, why, AUDIT_PAIRS(topic));
         conn_end(c, LOG_WARNING, true, "audit: PUBLISH to '%.*s' refused: %s", shown, (const char *)p->topic.p, why);
         break;
     }

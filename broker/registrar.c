@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/pool.h"
+#include "broker/audit.h"
 #include "broker/registrar_int.h"
 #include "broker/sessions.h"
 #include "broker/spaces.h"
@@ -351,6 +352,13 @@ static bool belongs_somewhere(const struct registrar *r, const struct identity *
     return registrar_is_admin(r, a->cn);
 }
 
+/* Its own, of who shares a key space with it, and for who manages them anybody's. */
+static bool may_see(const struct registrar *r, const struct asker *a, const struct known *k)
+{
+    bool own = k->cn_len == a->identity->cn_len && memcmp(k->cn, a->identity->cn, k->cn_len) == 0;
+    return own || share_a_space(r, a->identity, k->cn, k->cn_len) || registrar_is_admin(r, a->identity->cn);
+}
+
 /* An empty payload says: none that the asker may have. */
 static void send_certificate(struct registrar *r, const struct asker *a)
 {
@@ -373,10 +381,10 @@ static void send_certificate(struct registrar *r, const struct asker *a)
     } else {
         k = directory_latest(r->directory, name, len);
     }
-    bool own = k && k->cn_len == a->identity->cn_len && memcmp(k->cn, a->identity->cn, k->cn_len) == 0;
-    if (k && !own && !share_a_space(r, a->identity, k->cn, k->cn_len) && !registrar_is_admin(r, a->identity->cn))
-        k = NULL;
-    registrar_send(r, a->handle, message(a->filter, a->len, k ? k->der : NULL, k ? k->der_len : 0), a->qos, true);
+    if (k && may_see(r, a, k))
+        registrar_send(r, a->handle, message(a->filter, a->len, k->der, k->der_len), a->qos, true);
+    else
+        registrar_send(r, a->handle, message(a->filter, a->len, NULL, 0), a->qos, true);
 }
 
 bool registrar_is_admin(const struct registrar *r, const char *cn)
@@ -530,7 +538,8 @@ static void rotate(struct registrar *r, struct space *s, const char *why)
     if (c.next)
         e = registrar_apply(r, &c);
     if (c.next && e == ERR_OK) {
-        log_notice("audit: key space '%s': epoch %" PRIu32 ": %s", c.next->spec.name, space_epoch_number(c.next), why);
+        audit_event(AUDIT_KEY_ROTATED, &(const struct audit_who){0}, why,
+                    AUDIT_PAIRS(AUDIT_PAIR("topic", c.next->spec.name, c.next->spec.name_len), AUDIT_NUMBER("epoch", space_epoch_number(c.next))));
     } else {
         log_error("key space '%s': its epoch cannot be turned: %s", s->spec.name, err_text(e == ERR_OK ? ERR_NOMEM : e));
         atomic_store(&s->rotate_asked, false); /* the next message asks again */
