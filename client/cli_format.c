@@ -108,7 +108,8 @@ static cJSON *line_of(const struct shown *m)
 		cJSON_AddItemToObject(o, "stream", hex_item(m->sealed->stream, sizeof m->sealed->stream));
 		cJSON_AddNumberToObject(o, "epoch", m->sealed->epoch);
 	}
-	cJSON_AddNumberToObject(o, "arrived", (double)m->arrived.tv_sec * 1000 + (double)(m->arrived.tv_nsec / 1000000));
+	int64_t arrived_ms = (int64_t)m->arrived.tv_sec * 1000 + m->arrived.tv_nsec / 1000000;
+	cJSON_AddNumberToObject(o, "arrived", (double)arrived_ms);
 	return o;
 }
 

@@ -103,12 +103,13 @@ enum keys_state keys_ask(struct keys *k, struct link *l, const char *topic)
 		return KEYS_DENIED;
 	if (a)
 		return a->state;
-	a = calloc(1, sizeof *a + strlen(topic) + 1);
+	size_t size = strlen(topic) + 1;
+	a = calloc(1, sizeof *a + size);
 	if (!a) {
 		complain(k->o, "out of memory");
 		return KEYS_DENIED;
 	}
-	strcpy(a->topic, topic);
+	memcpy(a->topic, topic, size);
 	a->next = k->asks;
 	k->asks = a;
 	if (link_is_up(l))

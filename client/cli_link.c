@@ -349,7 +349,7 @@ enum link_event link_wait(struct link *l, int fd, int timeout_ms)
 		return LINK_FAILED;
 	}
 	if (l->state != CLOSED)
-		serve(l, n > 0 ? p[0].revents : 0);
+		serve(l, (short)(n > 0 ? p[0].revents : 0));
 	if (l->state == ENDED)
 		return LINK_ENDED;
 	if (l->deadline_ms && clock_mono_ms() >= l->deadline_ms)

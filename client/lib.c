@@ -198,6 +198,20 @@ static enum sealmq_err open_parts(struct sealmq *h, const struct sealmq_options 
 	return SEALMQ_OK;
 }
 
+static void destroy(struct sealmq *h)
+{
+	lib_peers_free(h);
+	trust_free(h->trust);
+	keyring_free(h->ring);
+	replay_free(h->replay);
+	keypair_free(h->key);
+	secmem_free(h->cache);
+	free(h->cafile);
+	free(h->crlfile);
+	free(h->wanted);
+	free(h);
+}
+
 enum sealmq_err sealmq_open_member(struct sealmq **out, const struct sealmq_options *o, char *error, size_t error_len)
 {
 	const struct failure f = { error, error_len };
@@ -211,24 +225,14 @@ enum sealmq_err sealmq_open_member(struct sealmq **out, const struct sealmq_opti
 	if (e == SEALMQ_OK)
 		*out = h;
 	else
-		sealmq_close(h);
+		destroy(h);
 	return e;
 }
 
 void sealmq_close(struct sealmq *h)
 {
-	if (!h || h->pid != (long)getpid())
-		return; /* the parent's: its keys are not here to be wiped */
-	lib_peers_free(h);
-	trust_free(h->trust);
-	keyring_free(h->ring);
-	replay_free(h->replay);
-	keypair_free(h->key);
-	secmem_free(h->cache);
-	free(h->cafile);
-	free(h->crlfile);
-	free(h->wanted);
-	free(h);
+	if (h && h->pid == (long)getpid()) /* the parent's keys are not here to be wiped */
+		destroy(h);
 }
 
 enum sealmq_err sealmq_reload(struct sealmq *h, char *error, size_t error_len)

@@ -48,7 +48,7 @@ static void place(struct sealmq *h, unsigned flags, struct cose_head *head)
 static enum sealmq_err content_key_of(struct sealmq *h, const char *topic, size_t topic_len, struct cose_head *head, enum seal_sign *sign,
                                       uint8_t content[static 32])
 {
-	struct keyring_key key;
+	struct keyring_key key = { .epoch = 0 };
 	struct content_key *slot = lib_content_current(h, topic, topic_len, head);
 	if (slot && (slot->about.not_after_s == 0 || head->time_ms / 1000 <= slot->about.not_after_s)) {
 		memcpy(head->kid, slot->kid, sizeof head->kid);

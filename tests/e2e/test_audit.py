@@ -11,6 +11,7 @@ import pytest
 from lib import env
 from lib.client import Closed
 from lib.pki import SERVER_AUTH
+from lib.sealing import Failed, control
 
 pytestmark = pytest.mark.sealmqd_only("mosquitto has no audit log")
 
@@ -85,6 +86,32 @@ def test_each_event_has_its_line(start_broker, name, pki, log, tmp_path):
     assert log.stat().st_mode & 0o777 == 0o640
     status, output = verify(pki, log)
     assert status == 0 and output.startswith("whole: "), output
+
+
+def test_key_spaces_are_in_it(start_broker, name, pki, log):
+    broker = start_broker({"audit_log": log, "topic_admin": "device1"})
+    admin, other = broker.client(name + "a"), broker.client(name + "o", cert="device2")
+    control(admin, command="createTopic", topic=name, mode="broker", members=[{"cn": "device1"}])
+    control(admin, command="addMembers", topic=name, members=[{"cn": "device3"}])
+    control(admin, command="rotateKey", topic=name)
+    control(admin, command="removeMember", topic=name, cn="device3")
+    control(admin, command="setHistory", topic=name, history={"count": 5})
+    with pytest.raises(Failed):
+        control(other, command="createTopic", topic=name + "x")
+    for _ in range(30):
+        other.publish(name, b"dropped", 1)
+    control(admin, command="deleteTopic", topic=name)
+    broker.stop()
+    lines = lines_of(log)
+    told = [line for line in lines if line.get("topic") in (name, name + "x") and line["kind"] != "publish-denied"]
+    assert [(line["kind"], line["cn"]) for line in told] == [
+        ("topic-created", "device1"), ("members-added", "device1"), ("key-rotated", "device1"), ("member-removed", "device1"),
+        ("history-set", "device1"), ("control-denied", "device2"), ("topic-deleted", "device1")]
+    drops = of_kind(lines, "publish-denied")
+    assert drops[0]["topic"] == name and drops[0]["cn"] == "device2"
+    assert sum(line.get("repeated", 1) for line in drops) == 30 and len(drops) < 30, drops
+    assert verify(pki, log)[0] == 0
+
 
 
 def test_a_flood_is_counted(start_broker, name, pki, log, tmp_path):

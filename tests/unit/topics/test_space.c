@@ -19,7 +19,7 @@ static struct space *make(const char *name, const char *reader, const char *writ
 
 static struct space_map *map_of(const char *const *names, size_t n)
 {
-	struct space *list[8];
+	struct space *list[8] = { NULL };
 	for (size_t i = 0; i < n; i++)
 		list[i] = make(names[i], "r", "w");
 	struct space_map *m = space_map_new(list, n);
