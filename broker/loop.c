@@ -405,6 +405,7 @@ void loop_free(struct loop *l)
     sessions_free(l->sessions);
     match_cache_free(l->cache);
     access_cache_free(l->access);
+    audit_floods_free(l); /* of a loop whose thread never ran */
     wheel_free(l->wheel);
     if (l->ev)
         ev_loop_destroy(l->ev);

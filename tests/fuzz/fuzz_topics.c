@@ -81,13 +81,13 @@ static bool matches(struct text filter, struct text topic)
 
 /* ---- the model */
 
-static struct subscription *find(struct world *w, unsigned session, struct text text)
+/* Its place; n_subs when there is none. */
+static size_t find(const struct world *w, unsigned session, struct text text)
 {
-	for (size_t i = 0; i < w->n_subs; i++) {
-		if (w->subs[i].session == session && same(w->subs[i].text, text))
-			return &w->subs[i];
-	}
-	return NULL;
+	size_t i = 0;
+	while (i < w->n_subs && !(w->subs[i].session == session && same(w->subs[i].text, text)))
+		i++;
+	return i;
 }
 
 static struct text *find_topic(struct world *w, struct text topic)
@@ -104,24 +104,21 @@ static void subscribe(struct world *w, unsigned session, uint8_t qos, struct tex
 	struct topic_share share;
 	if (w->n_subs == MODEL_MAX || !topic_share_parse(text.p, text.len, &share) || topic_levels(share.filter, share.filter_len) > TOPIC_LEVELS_MAX)
 		return;
-	struct subscription *s = find(w, session, text);
+	size_t at = find(w, session, text);
 	bool added;
 	require(trie_subscribe(w->trie, w->thread, &w->sets[session], text.p, text.len, qos, 0, &added) == ERR_OK);
-	require(added == (s == NULL));
-	if (!s)
-		s = &w->subs[w->n_subs++];
-	*s = (struct subscription){ text, session, qos };
+	require(added == (at == w->n_subs));
+	w->n_subs += added;
+	w->subs[at] = (struct subscription){ text, session, qos };
 }
 
 static void unsubscribe(struct world *w, unsigned session, struct text text)
 {
-	struct subscription *s = find(w, session, text);
+	size_t at = find(w, session, text);
 	enum err e = trie_unsubscribe(w->trie, w->thread, &w->sets[session], text.p, text.len);
-	require((e == ERR_OK) == (s != NULL));
-	if (!s)
-		return;
-	w->n_subs--;
-	*s = w->subs[w->n_subs];
+	require((e == ERR_OK) == (at < w->n_subs));
+	if (at < w->n_subs)
+		w->subs[at] = w->subs[--w->n_subs];
 }
 
 /* The first of its group and filter in the model? */
