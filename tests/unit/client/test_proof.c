@@ -22,21 +22,6 @@ static char *receipt;
 static char *line[LINES_MAX]; /* of the good transcript, without line feeds */
 static size_t n_lines;
 
-static struct keypair *load(const char *name)
-{
-	char file[64];
-	size_t n, m;
-	struct keypair *k = NULL;
-	snprintf(file, sizeof file, "tests/vectors/%s.crt", name);
-	char *crt = read_text(file, &n);
-	snprintf(file, sizeof file, "tests/vectors/%s.key", name);
-	char *pem = read_text(file, &m);
-	ck_assert_int_eq(keypair_new(&k, crt, n, pem, m), ERR_OK);
-	free(crt);
-	free(pem);
-	return k;
-}
-
 static size_t seal(struct keypair *sender, bool sign, uint64_t seq, uint8_t *out)
 {
 	static const uint8_t key[32] = "the content key of this test....";
@@ -106,8 +91,8 @@ static void expect_line(size_t number, const char *what)
 
 START_TEST(a_transcript_is_kept_and_its_holder_signs_for_it)
 {
-	ec = load("ec");
-	rsa = load("rsa");
+	ec = vectors_keypair("ec");
+	rsa = vectors_keypair("rsa");
 	trust = trust_new("tests/vectors/ca.crt", NULL, error, sizeof error);
 	ck_assert_msg(trust != NULL, "%s", error);
 	snprintf(path, sizeof path, "%s/transcript", dir);

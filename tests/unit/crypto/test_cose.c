@@ -11,21 +11,6 @@ static size_t message_len;
 static struct keypair *ec, *rsa;
 static uint8_t key[32];
 
-static struct keypair *load(const char *name)
-{
-	char path[64];
-	size_t n, m;
-	struct keypair *k = NULL;
-	snprintf(path, sizeof path, "tests/vectors/%s.crt", name);
-	char *crt = read_text(path, &n);
-	snprintf(path, sizeof path, "tests/vectors/%s.key", name);
-	char *pem = read_text(path, &m);
-	ck_assert_int_eq(keypair_new(&k, crt, n, pem, m), ERR_OK);
-	free(crt);
-	free(pem);
-	return k;
-}
-
 static struct cose_head head_by(struct keypair *sender)
 {
 	uint8_t fp[32];
@@ -327,8 +312,8 @@ END_TEST
 
 static void set_up(void)
 {
-	ec = load("ec");
-	rsa = load("rsa");
+	ec = vectors_keypair("ec");
+	rsa = vectors_keypair("rsa");
 }
 
 static void tear_down(void)

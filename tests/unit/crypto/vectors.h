@@ -3,6 +3,8 @@
 #ifndef TESTS_UNIT_CRYPTO_VECTORS_H
 #define TESTS_UNIT_CRYPTO_VECTORS_H
 
+#include "crypto/keys.h"
+
 #include <cjson/cJSON.h>
 #include <check.h>
 
@@ -33,6 +35,22 @@ static inline cJSON *vectors_load(void)
 	free(text);
 	ck_assert_ptr_nonnull(json);
 	return json;
+}
+
+/* The key pair tests/vectors/<name>.crt and .key. */
+static inline struct keypair *vectors_keypair(const char *name)
+{
+	char path[64];
+	size_t n, m;
+	struct keypair *k = NULL;
+	snprintf(path, sizeof path, "tests/vectors/%s.crt", name);
+	char *crt = read_text(path, &n);
+	snprintf(path, sizeof path, "tests/vectors/%s.key", name);
+	char *pem = read_text(path, &m);
+	ck_assert_int_eq(keypair_new(&k, crt, n, pem, m), ERR_OK);
+	free(crt);
+	free(pem);
+	return k;
 }
 
 static inline const char *text_of(const cJSON *o, const char *name)
