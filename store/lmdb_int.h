@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* The disk backend's parts: db.c (file, tables, transactions, space), pages.c (its form), message.c (message records), lmdb.c (operations), queue.c (sessions'
- * queues), history.c, past.c (replays), read.c (pages). The layout of the tables is in docs/store.md. */
+/* The disk backend's parts: lmdb.c (operations, batches), open.c, load.c, txn.c (transactions, space, failures), db.c (file, tables), pages.c (the file's
+ * form), message.c (message records), session_rows.c, queue.c (sessions' queues), history.c, past.c (replays), meta.c, read.c (pages). The layout
+ * of the tables is in docs/store.md. */
 #ifndef STORE_LMDB_INT_H
 #define STORE_LMDB_INT_H
 
@@ -12,6 +13,7 @@
 #include <string.h>
 
 #define FORMAT_VERSION 1u
+#define DELETES_PER_BATCH 1000u /* of what is deleted in the background */
 
 enum table {
 	T_META, T_SESSIONS, T_SUBSCRIPTIONS, T_QUEUE, T_RECEIVED, T_MESSAGES, T_REFERENCES, T_RETAINED, T_WILLS, T_TOPICS, T_TOPIC_NAMES,
@@ -195,8 +197,47 @@ enum err db_cursor(struct store *s, enum table t, MDB_cursor **c) MUST_CHECK;
 enum err name_find(const struct db *db, MDB_txn *txn, enum table t, const uint8_t *prefix, size_t prefix_len, const uint8_t *name, size_t len,
     size_t skip, uint8_t key[static NAME_KEY_MAX], MDB_val *value) MUST_CHECK;
 
-enum err will_remove(struct store *s, uint64_t number) MUST_CHECK; /* lmdb.c; in a transaction. ERR_OK also if there is none */
 enum err scratch_reserve(struct lmdb *l, size_t len) MUST_CHECK;
+
+/* ---- session_rows.c: writer thread, in a transaction */
+
+enum err stored_session_new(struct store *s, const struct store_op *op) MUST_CHECK;
+enum err stored_session_state(struct store *s, const struct store_op *op) MUST_CHECK;
+/* hand_on: its queue is kept until it has been handed on, and a second call without it says so. */
+enum err stored_session_end(struct store *s, store_session number, bool hand_on) MUST_CHECK;
+void stored_sessions_settle(struct store *s, bool committed); /* what the transaction did to them in memory becomes final, or is undone */
+enum err stored_subscribe(struct store *s, const struct store_op *op) MUST_CHECK; /* STORE_SUBSCRIBE, STORE_UNSUBSCRIBE */
+enum err stored_qos2_done(struct store *s, const struct store_op *op) MUST_CHECK;
+enum err stored_will_put(struct store *s, const struct store_op *op) MUST_CHECK;
+enum err stored_will_remove(struct store *s, uint64_t number) MUST_CHECK; /* ERR_OK also if there is none */
+
+/* ---- txn.c: writer thread, or before it runs */
+
+enum err txn_begin(struct store *s) MUST_CHECK;    /* ERR_IO while failing */
+enum err txn_finish(struct store *s) MUST_CHECK;   /* commits; on failure it is undone, in memory too */
+void txn_abort(struct store *s);
+enum err txn_sync_all(struct store *s) MUST_CHECK; /* relaxed: everything committed so far goes to disk, and stays there until the next time */
+void txn_settle(struct store *s, bool committed);
+void txn_start_failing(struct store *s);           /* nothing is believed any more until the file has been opened anew and verified */
+
+/* ---- open.c: writer thread, or before and after it runs */
+
+#define REOPEN_MS 1000u /* between tries while failing */
+
+typedef enum err (*row_fn)(struct store *s, MDB_txn *txn, const MDB_val *k, const MDB_val *v, void *arg);
+enum err each_row(struct store *s, MDB_txn *txn, enum table t, row_fn f, void *arg) MUST_CHECK; /* over a table, until f fails */
+enum err lmdb_open(struct store *s, char *error, size_t error_len) MUST_CHECK;
+void lmdb_recover(struct store *s); /* a first write must go through before the store is believed again */
+void lmdb_close(struct store *s);
+
+/* ---- load.c, meta.c */
+
+enum err lmdb_load(struct store *s, const struct store_loader *loader, void *arg) MUST_CHECK;
+enum err meta_op(struct store *s, const struct store_op *op) MUST_CHECK; /* in a transaction */
+enum err lmdb_meta_get(struct store *s, const char *name, void *value, size_t *len) MUST_CHECK;
+enum err lmdb_meta_put_all(struct store *s, const struct store_named *values, size_t n) MUST_CHECK;
+enum err lmdb_meta_each(struct store *s, const char *prefix, enum err (*fn)(void *arg, const char *name, const void *value, size_t len),
+    void *arg) MUST_CHECK;
 
 /* ---- pages.c */
 

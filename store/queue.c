@@ -443,7 +443,7 @@ enum err queue_publish(struct store *s, struct store_op *op)
 	if (rc == ERR_OK)
 		rc = store_all(s, op, topic);
 	if (rc == ERR_OK && op->u.publish.will)
-		rc = will_remove(s, op->u.publish.will);
+		rc = stored_will_remove(s, op->u.publish.will);
 	if (rc != ERR_OK && s->batch_error == ERR_OK) /* a part of it is written */
 		s->batch_error = rc;
 	return rc;
