@@ -2,8 +2,7 @@
 /* sealmq sub: subscribes and prints, plain or sealed. For each filter the key is asked for first: a grant leads to the sealed view, a denial to the
  * plain one. Messages are handled in the order of their arrival; one whose key or sender is still unknown holds up those behind it. */
 #include "client/cli_format.h"
-#include "client/cli_keys.h"
-#include "client/cli_link.h"
+#include "client/cli_receive.h"
 #include "client/cmd.h"
 #include "client/transcript.h"
 
@@ -17,7 +16,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define WAIT_MAX_MS 10000u  /* for a key or certificate; then the message is refused */
 #define SEALED_PREFIX "$SEALED/"
 
 enum filter_state { FILTER_ASKING, FILTER_SENT, FILTER_GRANTED, FILTER_DENIED };
@@ -30,24 +28,13 @@ struct filter {
 	int mid;
 };
 
-struct held {
-	struct held *next;
-	struct timespec arrived;
-	uint64_t since_ms;        /* steady clock */
-	size_t len;
-	int qos, mid;
-	bool retain;
-	char *topic;              /* behind the payload */
-	uint8_t payload[];
-};
-
 struct sub {
 	const struct options *o;
 	struct link *link;
 	struct keys *keys;
+	struct receive *receive;
 	struct transcript *transcript; /* or NULL */
 	struct filter filters[OPTIONS_LIST_MAX];
-	struct held *first, **end;
 	bool failed, done, any_refused, was_up;
 	uint64_t printed, duplicates, refused, last_ms; /* last_ms: wall clock of the last message */
 };
@@ -55,12 +42,14 @@ struct sub {
 static void fail(struct sub *s)
 {
 	s->failed = true;
+	receive_stop(s->receive);
 	link_end(s->link);
 }
 
 static void finish(struct sub *s)
 {
 	s->done = true;
+	receive_stop(s->receive);
 	link_end(s->link);
 }
 
@@ -140,11 +129,11 @@ static void check_answers(struct sub *s)
 
 /* ---- judging and printing */
 
-static void refuse(struct sub *s, const char *topic, const char *why)
+static void refuse(struct sub *s, const struct received *m, const char *why)
 {
 	s->refused++;
 	s->any_refused = true;
-	complain(s->o, "refused: %s: %s", topic, why);
+	complain(s->o, "refused: %s: %s", m->topic, why);
 }
 
 static bool listed(const char *list, const char *word)
@@ -175,11 +164,11 @@ static bool drawn(const struct sub *s)
 	return (double)(random % 10000) < s->o->random_filter * 100;
 }
 
-static void show(struct sub *s, const struct held *m, const char *topic, const void *payload, size_t len, const struct sealmq_message *sealed)
+static void show(struct sub *s, const struct received *m, const void *payload, size_t len, const struct sealmq_message *sealed)
 {
-	const struct shown shown = { topic, payload, len, m->qos, m->mid, m->retain, m->arrived, sealed, sealed ? sealmq_verdict_text(sealed->verdict) : "plain" };
+	const struct shown shown = { m->topic, payload, len, m->qos, m->mid, m->retain, m->arrived, sealed, sealed ? sealmq_verdict_text(sealed->verdict) : "plain" };
 	if (s->o->remove_retained && m->retain)
-		(void)link_publish(s->link, m->topic, NULL, 0, 1, true);
+		(void)link_publish(s->link, m->whole_topic, NULL, 0, 1, true);
 	if (!drawn(s))
 		return;
 	if (!format_print(s->o, &shown) || fflush(stdout) != 0) {
@@ -193,15 +182,15 @@ static void show(struct sub *s, const struct held *m, const char *topic, const v
 }
 
 /* What is printed stands in the transcript first. */
-static bool keep(struct sub *s, const struct held *m, const char *topic, const struct sealmq_message *sealed)
+static bool keep(struct sub *s, const struct received *m, const struct sealmq_message *sealed)
 {
 	const void *cert;
 	size_t len;
 	if (!s->transcript)
 		return true;
 	enum sealmq_err known = sealmq_cert(keys_member(s->keys), sealed->fingerprint, &cert, &len);
-	enum err e = known == SEALMQ_OK ? transcript_add(s->transcript, topic, (uint64_t)m->arrived.tv_sec * 1000 + (uint64_t)m->arrived.tv_nsec / 1000000,
-	                                                 sealmq_verdict_text(sealed->verdict), cert, len, m->payload, m->len)
+	enum err e = known == SEALMQ_OK ? transcript_add(s->transcript, m->topic, (uint64_t)m->arrived.tv_sec * 1000 + (uint64_t)m->arrived.tv_nsec / 1000000,
+	                                                 sealmq_verdict_text(sealed->verdict), cert, len, m->payload, m->payload_len)
 	                                : ERR_NOT_FOUND;
 	if (e == ERR_OK)
 		return true;
@@ -211,102 +200,49 @@ static bool keep(struct sub *s, const struct held *m, const char *topic, const s
 }
 
 /* What the options say about an authentic message. */
-static void judge(struct sub *s, const struct held *m, const char *topic, const void *plain, const struct sealmq_message *sealed)
+static void on_opened(void *ctx, const struct received *m, const void *plain, const struct sealmq_message *sealed)
 {
+	struct sub *s = ctx;
 	uint64_t now = clock_wall_ms();
 	if (!listed(s->o->accept, sealmq_verdict_text(sealed->verdict))) {
 		if (sealed->verdict == SEALMQ_DUPLICATE)
 			s->duplicates++; /* a redelivery is no error */
 		else
-			refuse(s, topic, sealmq_verdict_text(sealed->verdict));
+			refuse(s, m, sealmq_verdict_text(sealed->verdict));
 	} else if (s->o->max_age_ms && (sealed->time_ms == 0 || (now > sealed->time_ms && now - sealed->time_ms > (uint64_t)s->o->max_age_ms))) {
-		refuse(s, topic, "older than --max-age");
-	} else if (keep(s, m, topic, sealed)) {
-		show(s, m, topic, plain, sealed->len, sealed);
+		refuse(s, m, "older than --max-age");
+	} else if (keep(s, m, sealed)) {
+		show(s, m, plain, sealed->len, sealed);
 	}
 }
 
-static void handle_plain(struct sub *s, const struct held *m, const char *topic)
+static void on_plain(void *ctx, const struct received *m)
 {
-	bool is_answer = topic[0] == '$'; /* $SYS and the like, from the broker itself */
+	struct sub *s = ctx;
+	bool is_answer = m->topic[0] == '$'; /* $SYS and the like, from the broker itself */
 	if (s->o->require_signature && !is_answer)
-		refuse(s, topic, "not signed: it is plain text");
+		refuse(s, m, "not signed: it is plain text");
 	else if (s->o->sealed && !is_answer)
-		refuse(s, topic, "plain text");
+		refuse(s, m, "plain text");
 	else if (s->o->max_age_ms && !is_answer)
-		refuse(s, topic, "of unknown age: it is plain text");
+		refuse(s, m, "of unknown age: it is plain text");
 	else
-		show(s, m, topic, m->payload, m->len, NULL);
+		show(s, m, m->payload, m->payload_len, NULL);
 }
 
-enum step { STEP_DONE, STEP_WAIT };
-
-/* Whether to wait for what libsealmq wants. */
-static enum step want(struct sub *s, const struct held *m, const char *topic, bool sealed_view, enum sealmq_err e)
+static void on_refused(void *ctx, const struct received *m, const char *why)
 {
-	char *wanted = strdup(sealmq_wanted(keys_member(s->keys))); /* until the next call */
-	enum keys_state state = wanted ? keys_ask(s->keys, s->link, wanted) : KEYS_DENIED;
-	bool pending = state == KEYS_ASKED || state == KEYS_WAITING;
-	free(wanted);
-	if (pending && clock_mono_ms() - m->since_ms < WAIT_MAX_MS)
-		return STEP_WAIT;
-	if (e == SEALMQ_NEED_KEYS && state == KEYS_DENIED && !sealed_view)
-		handle_plain(s, m, topic); /* it only looked like a sealed message */
-	else
-		refuse(s, topic, e == SEALMQ_NEED_KEYS ? "no key of this epoch for this client" : "the sender's certificate is not to be had");
-	return STEP_DONE;
+	refuse(ctx, m, why);
 }
 
-static enum step open_sealed(struct sub *s, const struct held *m, const char *topic, bool sealed_view)
+static bool on_wanted(void *ctx, const struct received *m)
 {
-	struct sealmq *h = keys_member(s->keys);
-	struct sealmq_message sealed;
-	unsigned flags = (m->retain ? SEALMQ_FROM_PAST : 0u) | (s->o->require_signature ? SEALMQ_REQUIRE_SIGNATURE : 0u);
-	uint8_t *plain = malloc(m->len + 1);
-	if (!plain) {
-		refuse(s, topic, "out of memory");
-		return STEP_DONE;
-	}
-	enum step step = STEP_DONE;
-	enum sealmq_err e = sealmq_open(h, topic, m->payload, m->len, flags, plain, m->len, &sealed);
-	if (e == SEALMQ_OK)
-		judge(s, m, topic, plain, &sealed);
-	else if (e == SEALMQ_NEED_KEYS || e == SEALMQ_NEED_CERT)
-		step = want(s, m, topic, sealed_view, e);
-	else if (e == SEALMQ_NOT_SEALED && (!sealed_view || m->len == 0)) /* an empty one clears what is retained */
-		handle_plain(s, m, topic);
-	else
-		refuse(s, topic, e == SEALMQ_REFUSED || e == SEALMQ_NOT_SEALED ? sealmq_reason(h) : sealmq_err_text(e));
-	free(plain);
-	return step;
-}
-
-static enum step handle(struct sub *s, const struct held *m)
-{
-	bool sealed_view = strncmp(m->topic, SEALED_PREFIX, sizeof SEALED_PREFIX - 1) == 0;
-	const char *topic = m->topic + (sealed_view ? sizeof SEALED_PREFIX - 1 : 0);
-	if (m->retain ? s->o->no_retained : s->o->retained_only) {
-		if (s->o->retained_only)
-			finish(s);
-		return STEP_DONE;
-	}
-	if (filtered_out(s, topic))
-		return STEP_DONE;
-	if (keys_member(s->keys) && topic[0] != '$')
-		return open_sealed(s, m, topic, sealed_view);
-	handle_plain(s, m, topic);
-	return STEP_DONE;
-}
-
-static void drain(struct sub *s)
-{
-	while (s->first && !s->done && !s->failed && handle(s, s->first) == STEP_DONE) {
-		struct held *m = s->first;
-		s->first = m->next;
-		if (!s->first)
-			s->end = &s->first;
-		free(m);
-	}
+	struct sub *s = ctx;
+	if (m->retain ? !s->o->no_retained : !s->o->retained_only)
+		return !filtered_out(s, m->topic);
+	if (s->o->retained_only)
+		finish(s);
+	return false;
 }
 
 /* ---- handlers */
@@ -350,25 +286,11 @@ static void on_message(void *ctx, const struct mosquitto_message *m)
 		return;
 	if (keys_on_message(s->keys, s->link, m)) {
 		choose_views(s);
-		drain(s);
+		receive_go_on(s->receive, s->link);
 		return;
 	}
-	size_t len = (size_t)m->payloadlen, topic_len = strlen(m->topic) + 1;
-	struct held *h = malloc(sizeof *h + len + topic_len);
-	if (!h) {
-		refuse(s, m->topic, "out of memory");
-		return;
-	}
-	*h = (struct held){ .since_ms = clock_mono_ms(), .len = len, .qos = m->qos, .mid = m->mid, .retain = m->retain };
-	(void)clock_gettime(CLOCK_REALTIME, &h->arrived);
-	if (len)
-		memcpy(h->payload, m->payload, len);
-	h->topic = (char *)h->payload + len;
-	memcpy(h->topic, m->topic, topic_len);
 	s->last_ms = clock_wall_ms();
-	*s->end = h;
-	s->end = &h->next;
-	drain(s);
+	receive_message(s->receive, s->link, m);
 }
 
 /* ---- running */
@@ -420,8 +342,8 @@ static int run(struct sub *s)
 	enum link_event event;
 	do {
 		choose_views(s);
-		drain(s);
-		event = link_wait(s->link, -1, s->first ? 100 : -1);
+		receive_go_on(s->receive, s->link);
+		event = link_wait(s->link, -1, receive_is_waiting(s->receive) ? 100 : -1);
 	} while (event == LINK_GO_ON || event == LINK_READABLE);
 	if (s->o->verbose && s->duplicates)
 		complain(s->o, "%llu duplicates were dropped", (unsigned long long)s->duplicates);
@@ -431,25 +353,23 @@ static int run(struct sub *s)
 static int command(struct options *o)
 {
 	static const struct link_handlers handlers = { .connected = on_connected, .message = on_message, .subscribed = on_subscribed };
-	struct sub s = { .o = o, .end = &s.first };
+	static const struct receive_handlers judges = { .wanted = on_wanted, .opened = on_opened, .plain = on_plain, .refused = on_refused };
+	struct sub s = { .o = o };
 	int status = usage_error(o);
 	if (status != EXIT_DONE)
 		return status;
 	status = EXIT_FAILED;
 	s.keys = keys_new(o);
+	s.receive = s.keys ? receive_new(o, s.keys, o->require_signature ? SEALMQ_REQUIRE_SIGNATURE : 0u, &judges, &s) : NULL;
 	for (size_t i = 0; i < o->topics.n; i++) {
 		s.filters[i].name = o->topics.items[i];
 		s.filters[i].keys_topic = s.keys && keys_member(s.keys) ? keys_topic_of(o->topics.items[i]) : NULL;
 	}
-	s.link = s.keys && open_transcript(&s) ? link_new(o, &handlers, &s, o->disable_clean_session) : NULL;
+	s.link = s.receive && open_transcript(&s) ? link_new(o, &handlers, &s, o->disable_clean_session) : NULL;
 	if (s.link && (!o->will_topic || link_will(s.link, o->will_topic, o->will_payload, o->will_payload ? strlen(o->will_payload) : 0, o->will_qos, o->will_retain)))
 		status = run(&s);
-	while (s.first) {
-		struct held *m = s.first;
-		s.first = m->next;
-		free(m);
-	}
 	link_free(s.link);
+	receive_free(s.receive);
 	keys_free(s.keys);
 	transcript_close(s.transcript);
 	for (size_t i = 0; i < o->topics.n; i++)
