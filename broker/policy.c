@@ -62,18 +62,26 @@ static void warn_of_open_key(struct place *at)
     on_warning(at, text);
 }
 
-struct tls_ctx *policy_load_tls(const struct conf *conf, size_t i, FILE *errors)
+/* The listener's options with the pins, which the caller frees; NULL: out of memory. */
+static struct tls_pin *options_of(const struct conf *conf, const struct conf_listener *l, struct tls_options *o)
 {
-    char error[512] = "out of memory";
-    struct place at = {conf, &conf->listeners[i], errors};
-    struct tls_options o = listener_tls_options(at.listener);
     struct tls_pin *pins = calloc(conf->n_pins + 1, sizeof *pins);
     for (size_t k = 0; pins && k < conf->n_pins; k++) {
         pins[k].cn = conf->pins[k].cn;
         memcpy(pins[k].key, conf->pins[k].key, sizeof pins[k].key);
     }
-    o.pins = pins;
-    o.n_pins = conf->n_pins;
+    *o = listener_tls_options(l);
+    o->pins = pins;
+    o->n_pins = conf->n_pins;
+    return pins;
+}
+
+struct tls_ctx *policy_load_tls(const struct conf *conf, size_t i, FILE *errors)
+{
+    char error[512] = "out of memory";
+    struct place at = {conf, &conf->listeners[i], errors};
+    struct tls_options o;
+    struct tls_pin *pins = options_of(conf, at.listener, &o);
     o.warn = on_warning;
     o.warn_arg = &at;
     struct tls_ctx *ctx = pins ? tls_ctx_new(&o, error, sizeof error) : NULL;
@@ -98,6 +106,8 @@ static bool load_tls(struct policy *p, FILE *errors)
 static void load_signer(struct policy *p, const struct conf_listener *l)
 {
     char error[512];
+    struct tls_options o;
+    struct tls_pin *pins = options_of(p->conf, l, &o);
     size_t cert_len = 0, key_len = 0;
     char *cert = textfile_read(l->certfile, &cert_len, NULL), *key = textfile_read(l->keyfile, &key_len, NULL);
     if (cert && key && keypair_new(&p->signer, cert, cert_len, key, key_len) == ERR_OK)
@@ -106,8 +116,9 @@ static void load_signer(struct policy *p, const struct conf_listener *l)
         secmem_wipe(key, key_len);
     free(cert);
     free(key);
-    if (l->cafile)
-        p->trust = trust_new(l->cafile, l->crlfile, error, sizeof error);
+    if (pins)
+        p->trust = trust_new(&o, error, sizeof error);
+    free(pins);
 }
 
 /* Whatever is wrong is reported, not just the first. */

@@ -144,7 +144,7 @@ int cmd_audit(int argc, char **argv)
 		fputs("sealmq audit verify: the crypto library cannot be initialised\n", stderr);
 		return EXIT_USAGE;
 	}
-	struct trust *trust = trust_new(a.ca, NULL, error, sizeof error);
+	struct trust *trust = trust_new(&(struct tls_options){ .cafile = a.ca }, error, sizeof error);
 	if (!trust)
 		fprintf(stderr, "sealmq audit verify: %s\n", error);
 	if (trust && (!a.issuer || load_issuer(a.issuer, &issuer, &issuer_der))) {

@@ -41,7 +41,7 @@ static bool load(struct opener *op)
 		secmem_wipe(key, key_len);
 	free(cert);
 	free(key);
-	op->trust = good ? trust_new(o->cafile, o->crlfile, why, sizeof why) : NULL;
+	op->trust = good ? trust_new(&(struct tls_options){ .cafile = o->cafile, .crlfile = o->crlfile }, why, sizeof why) : NULL;
 	if (good && !op->trust)
 		complain(o, "%s", why);
 	return op->trust != NULL;

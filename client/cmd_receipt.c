@@ -150,7 +150,7 @@ static int verify(const struct options *o)
 		return usage_error("verify: expected a receipt and a transcript, or a transcript");
 	if (!o->cafile)
 		return usage_error("verify: expected --cafile: who issues certificates");
-	struct trust *trust = trust_new(o->cafile, o->crlfile, error, sizeof error);
+	struct trust *trust = trust_new(&(struct tls_options){ .cafile = o->cafile, .crlfile = o->crlfile }, error, sizeof error);
 	if (!trust) {
 		complain(o, "%s", error);
 		return EXIT_FAILED;

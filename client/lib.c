@@ -181,7 +181,7 @@ static enum sealmq_err open_parts(struct sealmq *h, const struct sealmq_options 
 		return e;
 	if (!o->cafile)
 		return fail(f, SEALMQ_FILE, "no cafile given: who may be trusted?");
-	h->trust = trust_new(o->cafile, o->crlfile, why, sizeof why);
+	h->trust = trust_new(&(struct tls_options){ .cafile = o->cafile, .crlfile = o->crlfile }, why, sizeof why);
 	if (!h->trust)
 		return fail(f, SEALMQ_FILE, "%s", why);
 	h->cafile = strdup(o->cafile);
@@ -240,7 +240,7 @@ enum sealmq_err sealmq_reload(struct sealmq *h, char *error, size_t error_len)
 	enum sealmq_err e = lib_enter(h);
 	if (e != SEALMQ_OK)
 		return e;
-	struct trust *now = trust_new(h->cafile, h->crlfile, error, error_len);
+	struct trust *now = trust_new(&(struct tls_options){ .cafile = h->cafile, .crlfile = h->crlfile }, error, error_len);
 	if (!now)
 		return SEALMQ_FILE;
 	trust_free(h->trust);

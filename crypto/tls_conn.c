@@ -300,7 +300,8 @@ static bool may_use_name(const struct tls_conn *c, const struct tls_trust *t)
 static bool admit(struct tls_conn *c)
 {
 	struct trust_hop hops[1 + CHAIN_MAX];
-	enum tls_cause cause = tls_trust_admits(c->trust, hops, chain_of(c, hops), (int64_t)(clock_wall_ms() / 1000));
+	int64_t now_s = (int64_t)(clock_wall_ms() / 1000);
+	enum tls_cause cause = tls_trust_admits(c->trust, hops, chain_of(c, hops), now_s, now_s);
 	if (cause == TLS_CAUSE_NONE && !may_use_name(c, c->trust))
 		cause = TLS_CAUSE_PIN;
 	if (cause == TLS_CAUSE_NONE)

@@ -153,7 +153,12 @@ static bool set_up(struct tls_ctx *ctx, const struct tls_options *o, const struc
 	if (!disable_tickets(w) || wolfSSL_CTX_mutual_auth(w, 1) != 0 || wolfSSL_CTX_SetMinRsaKey_Sz(w, RSA_BITS_MIN) != WOLFSSL_SUCCESS ||
 	    wolfSSL_CTX_SetMinEccKey_Sz(w, ECC_BITS_MIN) != WOLFSSL_SUCCESS)
 		return tls_fail(f, "wolfSSL lacks a needed setting");
-	return set_protocol(w, o, f) && load_own(w, o, f) && tls_load_own_dates(ctx, o, f) && tls_load_trust(ctx, o, f);
+	if (!set_protocol(w, o, f) || !load_own(w, o, f) || !tls_load_own_dates(ctx, o, f) ||
+	    !tls_load_trust(wolfSSL_CTX_GetCertManager(w), ctx->trust, o, false, f))
+		return false;
+	ctx->dates.authority = tls_trust_authority_end(ctx->trust);
+	ctx->dates.list = tls_trust_list_end(ctx->trust);
+	return true;
 }
 
 static void free_ctx(struct tls_ctx *ctx)

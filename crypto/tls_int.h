@@ -33,15 +33,14 @@ struct tls_failure { char *text; size_t cap; };
 bool tls_fail(const struct tls_failure *f, const char *fmt, ...) PRINTF_LIKE(2, 3);
 bool tls_fail_wolf(const struct tls_failure *f, const char *key, const char *path, int code);
 
-/* Authorities and revocation lists, from the files that o names into the context; tls_load.c. */
-bool tls_load_trust(struct tls_ctx *ctx, const struct tls_options *o, const struct tls_failure *f);
+/* Authorities, revocation lists and pins that o names: into cas, which then verifies certificates, and into trust, which is complete then.
+ * past: authorities that have expired are not left out, for certificates that are judged as of an earlier time. tls_load.c. */
+bool tls_load_trust(WOLFSSL_CERT_MANAGER *cas, struct tls_trust *trust, const struct tls_options *o, bool past, const struct tls_failure *f);
 /* What wolfSSL takes for the time, once tls_init has told it so. */
 time_t tls_load_clock(time_t *t);
 
 /* Certificates of certfile: what is odd is told, and when the first of them ends is noted. wolfSSL has accepted the file. */
 bool tls_load_own_dates(struct tls_ctx *ctx, const struct tls_options *o, const struct tls_failure *f);
-/* Loads PEM files into a certificate manager that then checks revocation by itself; on failure error says which and why. */
-bool tls_load_authorities(WOLFSSL_CERT_MANAGER *m, const char *cafile, const char *crlfile, char *error, size_t error_len);
 
 /* tls_conn.c: what the context is given to call. */
 int tls_conn_recv(WOLFSSL *ssl, char *buf, int size, void *arg);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* What a context reads from PEM files by itself: authorities, revocation lists, and what the broker's own certificate says. One
- * thread, at the start and at each reload. */
+/* What is read from PEM files: authorities and revocation lists, of a context or of a struct trust, and what the broker's own certificate
+ * says. One thread, at the start and at each reload. */
 #include "crypto/tls_int.h"
 
 #include "base/clock.h"
@@ -88,7 +88,10 @@ static char *read_file(const struct tls_failure *f, const char *key, const char 
 }
 
 struct reading {
-	struct tls_ctx *ctx;               /* NULL: the certificates are not for a context */
+	struct tls_ctx *ctx;               /* whose own certificate it is */
+	WOLFSSL_CERT_MANAGER *cas;         /* verifies certificates */
+	struct tls_trust *trust;           /* what is being filled */
+	bool past;                         /* authorities whose time is over are wanted too */
 	WOLFSSL_CERT_MANAGER *lists;       /* verifies revocation lists; NULL: there are none */
 	const struct tls_options *o;
 	const struct tls_failure *f;
@@ -123,11 +126,25 @@ static bool each_block(struct reading *r, const char *text, const char *label, i
 
 /* ---- authorities */
 
+/* wolfSSL refuses to load what is past its end, an authority as well as a list. What a list says is still true, and what an authority signed in
+ * its time was good then; what follows from their age is decided when a certificate is judged. So they are loaded as of a time of theirs. */
+static _Thread_local time_t clock_s; /* 0: the real time */
+
+time_t tls_load_clock(time_t *t)
+{
+	time_t now = clock_s ? clock_s : (time_t)wall_s();
+	if (t)
+		*t = now;
+	return now;
+}
+
 /* An authority whose time is over, or has not come, is left out: it must not keep the others from being used. */
 static bool is_its_time(const struct reading *r, const struct cert *c, const char *name)
 {
 	char day[16];
 	int64_t now_s = wall_s();
+	if (c->not_after_s < now_s && r->past)
+		return true;
 	if (c->not_after_s < now_s)
 		warn(r->o, "%s %s: the CA '%s' expired on %s and is left out", r->key, r->path, name, day_of(c->not_after_s, day));
 	else if (c->not_before_s > now_s)
@@ -148,13 +165,16 @@ static bool take_authority(struct reading *r, struct der der)
 		return tls_fail(r->f, "%s %s: certificate %u ('%s') is not a CA's", r->key, r->path, r->n, name);
 	if (!is_its_time(r, &c, name))
 		return true;
-	int rc = wolfSSL_CTX_load_verify_buffer(r->ctx->wolf, der.p, (long)der_len(der), WOLFSSL_FILETYPE_ASN1);
+	if (c.not_after_s < wall_s())
+		clock_s = (time_t)c.not_after_s;
+	int rc = wolfSSL_CertManagerLoadCABuffer(r->cas, der.p, (long)der_len(der), WOLFSSL_FILETYPE_ASN1);
 	if (rc == WOLFSSL_SUCCESS && r->lists)
 		rc = wolfSSL_CertManagerLoadCABuffer(r->lists, der.p, (long)der_len(der), WOLFSSL_FILETYPE_ASN1);
+	clock_s = 0;
 	if (rc != WOLFSSL_SUCCESS)
 		return tls_fail_wolf(r->f, r->key, r->path, rc);
 	r->taken++;
-	return tls_trust_add_authority(r->ctx->trust, &c) || tls_fail(r->f, "%s %s: out of memory", r->key, r->path);
+	return tls_trust_add_authority(r->trust, &c) || tls_fail(r->f, "%s %s: out of memory", r->key, r->path);
 }
 
 static bool read_authorities(struct reading *r, const char *key, const char *path)
@@ -199,18 +219,6 @@ static bool load_authorities(struct reading *r)
 
 /* ---- revocation lists */
 
-/* wolfSSL refuses to load a list past its end, before it looks at the signature. What such a list says is still true, and what follows
- * from its age is decided at each handshake; so its signature is verified at the time that it was made. */
-static _Thread_local time_t clock_s; /* 0: the real time */
-
-time_t tls_load_clock(time_t *t)
-{
-	time_t now = clock_s ? clock_s : (time_t)wall_s();
-	if (t)
-		*t = now;
-	return now;
-}
-
 static int verify_list(const struct reading *r, struct der der, int64_t made_s)
 {
 	clock_s = (time_t)made_s;
@@ -222,8 +230,8 @@ static int verify_list(const struct reading *r, struct der der, int64_t made_s)
 static bool take_list(struct reading *r, struct der der)
 {
 	const char *why;
-	int64_t made_s = 0; /* who checks without a context does it by wolfSSL, which wants fresh lists */
-	enum err e = r->ctx ? tls_trust_add_list(r->ctx->trust, der, &made_s, &why) : ERR_OK;
+	int64_t made_s = 0;
+	enum err e = tls_trust_add_list(r->trust, der, &made_s, &why);
 	if (e != ERR_OK)
 		return e == ERR_NOMEM ? tls_fail(r->f, "crlfile %s: out of memory", r->path)
 		                      : tls_fail(r->f, "crlfile %s: list %u %s", r->path, r->n, why);
@@ -251,36 +259,19 @@ static bool load_lists(struct reading *r, const char *path)
 	return good && (r->taken > 0 || tls_fail(r->f, "crlfile %s: holds no PEM revocation list", path));
 }
 
-bool tls_load_trust(struct tls_ctx *ctx, const struct tls_options *o, const struct tls_failure *f)
+bool tls_load_trust(WOLFSSL_CERT_MANAGER *cas, struct tls_trust *trust, const struct tls_options *o, bool past, const struct tls_failure *f)
 {
-	struct reading r = { .ctx = ctx, .o = o, .f = f };
+	struct reading r = { .cas = cas, .trust = trust, .past = past, .o = o, .f = f };
 	bool good = true;
 	if (o->crlfile && !(r.lists = wolfSSL_CertManagerNew()))
 		return tls_fail(f, "crlfile: out of memory");
 	good = load_authorities(&r) && (!r.lists || load_lists(&r, o->crlfile));
 	for (size_t i = 0; good && i < o->n_pins; i++)
-		good = tls_trust_add_pin(ctx->trust, &o->pins[i]) || tls_fail(f, "pin: out of memory");
+		good = tls_trust_add_pin(trust, &o->pins[i]) || tls_fail(f, "pin: out of memory");
 	wolfSSL_CertManagerFree(r.lists); /* NULL is fine; the trust knows what the lists say */
-	if (!good)
-		return false;
-	tls_trust_complete(ctx->trust, o->crlfile != NULL, o->crl_expired_ok);
-	ctx->dates.authority = tls_trust_authority_end(ctx->trust);
-	ctx->dates.list = tls_trust_list_end(ctx->trust);
-	return true;
-}
-
-bool tls_load_authorities(WOLFSSL_CERT_MANAGER *m, const char *cafile, const char *crlfile, char *error, size_t error_len)
-{
-	const struct tls_failure f = { error, error_len };
-	struct reading r = { .lists = m, .f = &f };
-	char *text = read_file(&f, "cafile", cafile);
-	if (!text)
-		return false;
-	free(text);
-	int rc = wolfSSL_CertManagerLoadCA(m, cafile, NULL);
-	if (rc != WOLFSSL_SUCCESS)
-		return tls_fail_wolf(&f, "cafile", cafile, rc);
-	return !crlfile || load_lists(&r, crlfile);
+	if (good)
+		tls_trust_complete(trust, o->crlfile != NULL, o->crl_expired_ok);
+	return good;
 }
 
 /* ---- the broker's own certificate */

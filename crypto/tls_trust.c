@@ -9,23 +9,23 @@
 #include <stdlib.h>
 #include <string.h>
 
-struct trust_ca {
-	struct trust_hash name, key;
-	struct trust_hop own;           /* who issued it, under which number */
-	int64_t not_after_s;
-	bool revoked;
+/* An authority or a list: whose, and until when. */
+struct trust_end {
+	struct trust_hash name;         /* of the authority */
+	int64_t end_s;                  /* INT64_MAX: it does not say */
 	char shown[TLS_NAME_MAX];
+};
+
+struct trust_ca {
+	struct trust_end is;
+	struct trust_hash key;
+	struct trust_hop own;           /* who issued it, under which number */
+	bool revoked;
 };
 
 struct trust_revoked {
 	struct trust_hash issuer;
 	struct trust_serial serial;
-};
-
-struct trust_list {
-	struct trust_hash issuer;
-	int64_t next_update_s;          /* INT64_MAX: it does not say */
-	char shown[TLS_NAME_MAX];
 };
 
 struct trust_pin { struct trust_hash cn, key; };
@@ -37,7 +37,7 @@ struct tls_trust {
 	atomic_uint refs;
 	struct table cas;               /* struct trust_ca */
 	struct table revoked;           /* struct trust_revoked */
-	struct table lists;             /* struct trust_list: one for each issuer */
+	struct table lists;             /* struct trust_end: one for each issuer */
 	struct table pins;              /* struct trust_pin */
 	bool has_lists, stale_ok;
 };
@@ -105,9 +105,9 @@ static bool append(struct table *t, const void *row, size_t size)
 
 bool tls_trust_add_authority(struct tls_trust *t, const struct cert *c)
 {
-	struct trust_ca ca = { .name = tls_trust_hash(c->subject), .key = tls_trust_hash(c->spki), .not_after_s = c->not_after_s,
+	struct trust_ca ca = { .is = { .name = tls_trust_hash(c->subject), .end_s = c->not_after_s }, .key = tls_trust_hash(c->spki),
 		.own = { tls_trust_hash(c->issuer), tls_trust_serial(c->serial) } };
-	cert_show_name(ca.shown, sizeof ca.shown, c->subject);
+	cert_show_name(ca.is.shown, sizeof ca.is.shown, c->subject);
 	return append(&t->cas, &ca, sizeof ca);
 }
 
@@ -155,7 +155,7 @@ static enum err add_entries(struct tls_trust *t, const struct trust_hash *issuer
 enum err tls_trust_add_list(struct tls_trust *t, struct der der, int64_t *made_s, const char **why)
 {
 	struct der list, tbs, part, issuer, entries = { NULL, NULL };
-	struct trust_list row = { .next_update_s = INT64_MAX };
+	struct trust_end row = { .end_s = INT64_MAX };
 	uint8_t version;
 	*why = "is malformed";
 	if (!der_take(&der, DER_SEQUENCE, &list) || !der_take(&list, DER_SEQUENCE, &tbs))
@@ -164,7 +164,7 @@ enum err tls_trust_add_list(struct tls_trust *t, struct der der, int64_t *made_s
 		return ERR_INVALID;
 	if (!der_take(&tbs, DER_SEQUENCE, &part) || !der_take_whole(&tbs, DER_SEQUENCE, &part, &issuer) || !der_take_time(&tbs, made_s))
 		return ERR_INVALID;
-	if ((der_next_is(tbs, DER_UTC_TIME) || der_next_is(tbs, DER_GENERALIZED_TIME)) && !der_take_time(&tbs, &row.next_update_s))
+	if ((der_next_is(tbs, DER_UTC_TIME) || der_next_is(tbs, DER_GENERALIZED_TIME)) && !der_take_time(&tbs, &row.end_s))
 		return ERR_INVALID;
 	if (der_next_is(tbs, DER_SEQUENCE) && !der_take(&tbs, DER_SEQUENCE, &entries))
 		return ERR_INVALID;
@@ -176,11 +176,11 @@ enum err tls_trust_add_list(struct tls_trust *t, struct der der, int64_t *made_s
 			return ERR_INVALID;
 		}
 	}
-	row.issuer = tls_trust_hash(issuer);
+	row.name = tls_trust_hash(issuer);
 	cert_show_name(row.shown, sizeof row.shown, issuer);
 	if (!append(&t->lists, &row, sizeof row))
 		return ERR_NOMEM;
-	return add_entries(t, &row.issuer, entries, why);
+	return add_entries(t, &row.name, entries, why);
 }
 
 /* ---- sorting and searching: every row begins with the hash that it is found by */
@@ -190,9 +190,9 @@ static int compare_revoked(const void *a, const void *b) { return memcmp(a, b, s
 
 static int compare_lists(const void *a, const void *b)
 {
-	const struct trust_list *x = a, *y = b;
+	const struct trust_end *x = a, *y = b;
 	int order = compare_hash(x, y);
-	return order ? order : (x->next_update_s < y->next_update_s) - (x->next_update_s > y->next_update_s); /* the newest first */
+	return order ? order : (x->end_s < y->end_s) - (x->end_s > y->end_s); /* the newest first */
 }
 
 static void sort(struct table *t, size_t size, int (*compare)(const void *a, const void *b))
@@ -236,8 +236,8 @@ void tls_trust_complete(struct tls_trust *t, bool has_lists, bool stale_ok)
 	sort(&t->cas, sizeof(struct trust_ca), compare_hash);
 	sort(&t->revoked, sizeof(struct trust_revoked), compare_revoked);
 	sort(&t->pins, sizeof(struct trust_pin), compare_hash);
-	sort(&t->lists, sizeof(struct trust_list), compare_lists);
-	struct trust_list *lists = t->lists.rows;
+	sort(&t->lists, sizeof(struct trust_end), compare_lists);
+	struct trust_end *lists = t->lists.rows;
 	size_t kept = 0;
 	for (size_t i = 0; i < t->lists.n; i++)
 		if (!kept || compare_hash(&lists[kept - 1], &lists[i]) != 0)
@@ -255,25 +255,25 @@ static enum tls_cause judge_list(const struct tls_trust *t, const struct trust_h
 	size_t n;
 	if (!t->has_lists)
 		return TLS_CAUSE_NONE;
-	const struct trust_list *list = find(&t->lists, sizeof *list, issuer, &n);
+	const struct trust_end *list = find(&t->lists, sizeof *list, issuer, &n);
 	if (!list)
 		return TLS_CAUSE_CRL_MISSING;
-	return list->next_update_s < now_s && !t->stale_ok ? TLS_CAUSE_CRL_EXPIRED : TLS_CAUSE_NONE;
+	return list->end_s < now_s && !t->stale_ok ? TLS_CAUSE_CRL_EXPIRED : TLS_CAUSE_NONE;
 }
 
 /* One good authority of the name is enough: the signature has told that it is one of them. */
-static enum tls_cause judge_authority(const struct trust_ca *cas, size_t n, int64_t now_s)
+static enum tls_cause judge_authority(const struct trust_ca *cas, size_t n, int64_t at_s)
 {
 	enum tls_cause cause = TLS_CAUSE_NONE;
 	for (size_t i = 0; i < n; i++) {
-		if (!cas[i].revoked && cas[i].not_after_s >= now_s)
+		if (!cas[i].revoked && cas[i].is.end_s >= at_s)
 			return TLS_CAUSE_NONE;
 		cause = cas[i].revoked ? TLS_CAUSE_REVOKED : TLS_CAUSE_CA_EXPIRED;
 	}
 	return cause;
 }
 
-enum tls_cause tls_trust_admits(const struct tls_trust *t, const struct trust_hop *hops, size_t n, int64_t now_s)
+enum tls_cause tls_trust_admits(const struct tls_trust *t, const struct trust_hop *hops, size_t n, int64_t at_s, int64_t now_s)
 {
 	for (size_t i = 0; i < n; i++) /* of all causes the gravest */
 		if (is_revoked(t, &hops[i]))
@@ -281,7 +281,7 @@ enum tls_cause tls_trust_admits(const struct tls_trust *t, const struct trust_ho
 	for (size_t i = 0; i < n; i++) {
 		size_t n_cas;
 		const struct trust_ca *cas = find_cas(t, &hops[i].issuer, &n_cas);
-		enum tls_cause cause = cas ? judge_authority(cas, n_cas, now_s) : TLS_CAUSE_NONE;
+		enum tls_cause cause = cas ? judge_authority(cas, n_cas, at_s) : TLS_CAUSE_NONE;
 		if (cause == TLS_CAUSE_NONE)
 			cause = judge_list(t, &hops[i].issuer, now_s);
 		if (cause != TLS_CAUSE_NONE || cas)
@@ -329,28 +329,27 @@ bool tls_trust_may_use(const struct tls_trust *t, const struct trust_hash *cn, c
 	return n == 0;
 }
 
-/* ---- dates */
+/* ---- dates: every row of these begins with a struct trust_end */
+
+static struct tls_date earliest(const struct table *t, size_t size)
+{
+	struct tls_date d = { .end_s = INT64_MAX };
+	for (size_t i = 0; i < t->n; i++) {
+		const struct trust_end *row = (const void *)((const char *)t->rows + i * size);
+		if (row->end_s < d.end_s) {
+			d.end_s = row->end_s;
+			memcpy(d.name, row->shown, sizeof d.name);
+		}
+	}
+	return d;
+}
 
 struct tls_date tls_trust_authority_end(const struct tls_trust *t)
 {
-	struct tls_date d = { .end_s = INT64_MAX };
-	const struct trust_ca *cas = t->cas.rows;
-	for (size_t i = 0; i < t->cas.n; i++)
-		if (cas[i].not_after_s < d.end_s) {
-			d.end_s = cas[i].not_after_s;
-			memcpy(d.name, cas[i].shown, sizeof d.name);
-		}
-	return d;
+	return earliest(&t->cas, sizeof(struct trust_ca));
 }
 
 struct tls_date tls_trust_list_end(const struct tls_trust *t)
 {
-	struct tls_date d = { .end_s = INT64_MAX };
-	const struct trust_list *lists = t->lists.rows;
-	for (size_t i = 0; i < t->lists.n; i++)
-		if (lists[i].next_update_s < d.end_s) {
-			d.end_s = lists[i].next_update_s;
-			memcpy(d.name, lists[i].shown, sizeof d.name);
-		}
-	return d;
+	return earliest(&t->lists, sizeof(struct trust_end));
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* Whom a context trusts, whom it knows as revoked, and which keys are pinned: judged at a handshake, and for live connections again
- * after a reload. wolfSSL verifies signatures, dates and usages of certificates, and the signatures of lists; what lists say is kept
+/* Who is trusted, who is known as revoked, and which keys are pinned: judged at a handshake, for live connections again after a reload,
+ * and for certificates that come by other ways (crypto/trust). wolfSSL verifies signatures, dates and usages of certificates, and the signatures of lists; what lists say is kept
  * and looked up here. Private to crypto/. */
 #ifndef CRYPTO_TLS_TRUST_H
 #define CRYPTO_TLS_TRUST_H
@@ -36,8 +36,9 @@ void tls_trust_complete(struct tls_trust *t, bool has_lists, bool stale_ok);
 struct trust_hash tls_trust_hash(struct der d);
 struct trust_serial tls_trust_serial(struct der magnitude);
 
-/* Does a chain whose signatures are good get in at now_s? hops: the leaf first, at least one, up to where an authority takes over. */
-enum tls_cause tls_trust_admits(const struct tls_trust *t, const struct trust_hop *hops, size_t n, int64_t now_s) MUST_CHECK;
+/* Does a chain whose signatures are good get in? hops: the leaf first, at least one, up to where an authority takes over. at_s: when an
+ * authority has to be in force; now_s: when a list has to be. */
+enum tls_cause tls_trust_admits(const struct tls_trust *t, const struct trust_hop *hops, size_t n, int64_t at_s, int64_t now_s) MUST_CHECK;
 /* Would one that `then` admitted get in by `now`? Dates and missing lists end no connection. An authority counts as kept when every one of its
  * name which `then` had is there with the same key: of two with one name, nothing tells which of them had signed. */
 enum tls_cause tls_trust_still_admits(const struct tls_trust *then, const struct tls_trust *now, const struct trust_hop *hops, size_t n) MUST_CHECK;

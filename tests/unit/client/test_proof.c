@@ -93,7 +93,7 @@ START_TEST(a_transcript_is_kept_and_its_holder_signs_for_it)
 {
 	ec = vectors_keypair("ec");
 	rsa = vectors_keypair("rsa");
-	trust = trust_new("tests/vectors/ca.crt", NULL, error, sizeof error);
+	trust = trust_new(&(struct tls_options){ .cafile = "tests/vectors/ca.crt" }, error, sizeof error);
 	ck_assert_msg(trust != NULL, "%s", error);
 	snprintf(path, sizeof path, "%s/transcript", dir);
 	struct transcript *t = open_by(ec);

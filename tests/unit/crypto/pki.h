@@ -50,6 +50,8 @@ static const char pki_script[] =
 	"printf '[ca]\\ndefault_ca=d\\n[d]\\ndatabase=index\\ndefault_md=sha256\\nnew_certs_dir=.\\nrand_serial=yes\\npolicy=p\\n[p]\\nCN=supplied\\n' >dated.cnf\n"
 	"old='-batch -notext -startdate 20200101000000Z -enddate 20200201000000Z'; ec old; req old '/CN=Old CA'\n"
 	"openssl ca -config dated.cnf -selfsign -keyfile old.key -in old.csr -extfile inter.ext -out old.crt $old; cat old.crt ca.crt >oldcas.pem\n"
+	"ec ofold; req ofold /CN=ofold; openssl ca -config dated.cnf -keyfile old.key -cert old.crt -in ofold.csr -extfile client.ext -out ofold.crt"
+	" -batch -notext -startdate 20200102000000Z -enddate 20400101000000Z\n"
 	"openssl ca -config dated.cnf -keyfile ca.key -cert ca.crt -in good.csr -extfile client.ext -out ended.crt $old\n"
 	"ec viagood; req viagood /CN=viagood; sign viagood good client.ext; cat viagood.crt good.crt >viagood.pem\n"
 	"cat ca.crt good.crt >leafcas.pem; { cat ca.crl; head -n 5 ca.crl; echo; head -n 5 ca.crt; } >cut.pem\n"
