@@ -27,6 +27,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/prctl.h>
 #include <sys/eventfd.h>
 #include <sys/random.h>
 #include <sys/resource.h>
@@ -381,7 +382,7 @@ typedef struct thread {
     void (*_Atomic cmd)(struct thread *, void *);
     void *arg;
     stats s;
-    hist lat;
+    hist lat, late;              /* late: with --rate, how long after they were due messages were written */
 } thread;
 
 static thread *T;
@@ -765,12 +766,14 @@ static void pub_pace(thread *t)
     if (!t->running || O.rate <= 0 || !t->npubs)
         return;
     double per_ns = O.rate * t->npubs / npubs / 1e9;
-    u64 due = (u64)((double)(t->now - t->t0) * per_ns);
+    u64 due = (u64)((double)(t->now - t->t0) * per_ns) + 1; /* the first one at t0 */
     while (t->issued < due) {
         pub *p = t->pubs[t->issued % t->npubs];
-        if (p->c->state != ST_READY || p->c->outlen - p->c->outoff > 4 * OUT_SOFT ||
-            p->sent >= p->limit || !pub_send(p, t->t0 + (u64)((double)t->issued / per_ns)))
+        u64 at = t->t0 + (u64)((double)t->issued / per_ns);
+        if (p->c->state != ST_READY || p->c->outlen - p->c->outoff > 4 * OUT_SOFT || p->sent >= p->limit || !pub_send(p, at))
             break;
+        if (atomic_load_explicit(&measuring, memory_order_relaxed))
+            hist_add(&t->late, t->now > at ? t->now - at : 0);
         t->issued++;
     }
     if (due - t->issued > t->maxlag)
@@ -1421,17 +1424,21 @@ static u64 ramp(thread *t)          /* returns ns until the next start */
     return NS / 10;
 }
 
+#define PACE_MIN 20000u             /* ns; what is due within it goes together */
+
 static void *worker(void *arg)
 {
     thread *t = arg;
     struct epoll_event ev[512];
+    if (O.rate > 0)
+        prctl(PR_SET_TIMERSLACK, 1ul, 0ul, 0ul, 0ul);   /* the kernel would add 50 us to each wait */
     while (!t->quit) {
         u64 wait = ramp(t);
         if (t->running && O.rate > 0 && t->npubs) {
             double per_ns = O.rate * t->npubs / npubs / 1e9;
-            u64 due = t->t0 + (u64)((double)(t->issued + 1) / per_ns), now = now_ns();
+            u64 due = t->t0 + (u64)((double)t->issued / per_ns), now = now_ns();
             u64 w = due > now ? due - now : 0;
-            w = w < 100000 ? 100000 : w;
+            w = w < PACE_MIN ? PACE_MIN : w;
             wait = w < wait ? w : wait;
         }
         if (t->nready || t->ndirty)
@@ -1728,6 +1735,14 @@ static void rep_latency(void)
     rep("lat_p99_us", hist_us(h, .99));
     rep("lat_p999_us", hist_us(h, .999));
     rep("lat_max_us", (double)h->max / 1e3);
+    if (O.rate > 0) {
+        *h = (hist){ 0 };
+        for (int i = 0; i < O.threads; i++)
+            hist_merge(h, &T[i].late);
+        rep("late_p50_us", hist_us(h, .5));
+        rep("late_p99_us", hist_us(h, .99));
+        rep("late_p999_us", hist_us(h, .999));
+    }
     free(h);
 }
 

@@ -67,8 +67,10 @@ SCENARIOS = (
     flow("fanout-q1", "1 publisher to 500 subscribers, QoS 1", "fanout --subs 500 --qos 1 --window 4", 310.5e3, 621e3, (83.5e3, 94e3)),
     flow("fanin-q0", "500 publishers to 1 subscriber, QoS 0", "fanin --pubs 500", 1583e3, 2500e3, (97.1e3, 102e3)),
     flow("fanin-q1", "500 publishers to 1 subscriber, QoS 1", "fanin --pubs 500 --qos 1", 815e3, 1358e3, (46.5e3, 42e3)),
+    # Set as 0.50 and 0.42 with a generator that stamped each message one interval, 0.20 ms, before it was due.
     Scenario("p2p-q1-rate", "50 pairs, QoS 1, 5,000 messages a second: latency at light load", "p2p --qos 1 --rate 5000",
-             (Metric("lat_p99_us", "p99", "ms", True, 0.5, 0.42, scale=1e-3), *(m for m in LATENCY if m.label != "p99"),
+             (Metric("lat_p99_us", "p99", "ms", True, 0.3, 0.22, scale=1e-3), *(m for m in LATENCY if m.label != "p99"),
+              Metric("late_p99_us", "p99 of the generator's own lateness, part of the latency", "ms", True, scale=1e-3),
               Metric("msgs_per_cpu_s", "messages per broker CPU-second", "msg/s"), PEAK),
              panels=(("latency", "ms", ("lat_p50_us", "lat_p99_us", "lat_p999_us")), ("messages per broker CPU-second", "msg/s", ("msgs_per_cpu_s",)))),
     Scenario("wild", "random topics against many filters, four in ten with wildcards", "wild --m 1000,10000,100000", wild_metrics(1000, 10000, 100000), quick_args="wild --m 1000,100000",
