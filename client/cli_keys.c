@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* Requests for keys and certificates. Owns libsealmq's handle. */
 #include "client/cli_keys.h"
+#include "client/cli_pins.h"
 
 #include "base/clock.h"
 
@@ -40,10 +41,11 @@ struct keys *keys_new(const struct options *o)
 	k->o = o;
 	if (o->plain || !options_can_seal(o))
 		return k;
-	if (sealmq_open_member(&k->member, &member, why, sizeof why) == SEALMQ_OK)
+	if (sealmq_open_member(&k->member, &member, why, sizeof why) != SEALMQ_OK)
+		complain(o, "%s", why);
+	else if (cli_pins_give(o, k->member))
 		return k;
-	complain(o, "%s", why);
-	free(k);
+	keys_free(k);
 	return NULL;
 }
 
@@ -129,6 +131,14 @@ uint64_t keys_asked_ms(struct keys *k, const char *topic)
 	return a ? a->since_ms : 0;
 }
 
+bool keys_was_sealed(struct keys *k, const char *topic)
+{
+	struct sealmq_space known = { .name = NULL };
+	bool is = k->member && sealmq_space_of(k->member, topic, &known) == SEALMQ_OK;
+	free(known.name);
+	return is;
+}
+
 bool keys_on_subscribed(struct keys *k, int mid, int granted)
 {
 	struct ask *a = k->asks;
@@ -158,6 +168,8 @@ bool keys_on_message(struct keys *k, struct link *l, const struct mosquitto_mess
 	snprintf(a->why, sizeof a->why, "%s", e == SEALMQ_REFUSED ? sealmq_reason(k->member) : sealmq_err_text(e));
 	if (e != SEALMQ_OK)
 		complain(k->o, "%s: refused: %s", a->topic, a->why);
+	else if (!is_cert && !cli_pins_keep(k->o, k->member))
+		link_fail(l); /* what is used today must be known tomorrow */
 	if (is_cert)
 		(void)link_unsubscribe(l, a->topic);
 	return true;

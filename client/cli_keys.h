@@ -29,6 +29,10 @@ enum keys_state keys_ask(struct keys *k, struct link *l, const char *topic);
 const char *keys_why(struct keys *k, const char *topic);
 uint64_t keys_asked_ms(struct keys *k, const char *topic); /* since when, by the steady clock */
 
+/* Whether a key space covers the topic, as far as is known: from an envelope, or from an earlier run. Then plain text is not what was agreed on. */
+bool keys_was_sealed(struct keys *k, const char *topic);
+#define KEYS_WAS_SEALED "it was sealed for this client, who gets no key now: no member any more (or it is sealed no more: then sealmq key forget)"
+
 /* Whether the packet was one of these subscriptions'. */
 bool keys_on_subscribed(struct keys *k, int mid, int granted);
 bool keys_on_message(struct keys *k, struct link *l, const struct mosquitto_message *m);

@@ -274,11 +274,6 @@ static void lose(struct link *l, int rc)
 		schedule(l);
 }
 
-static int default_port(const struct options *o)
-{
-	return o->port ? o->port : o->cafile || o->capath ? 8883 : 1883;
-}
-
 static void try_connect(struct link *l)
 {
 	/* Without a session to resume, what libmosquitto still holds would go out again behind our back. */
@@ -287,7 +282,7 @@ static void try_connect(struct link *l)
 		return;
 	}
 	l->state = CONNECTING;
-	int rc = mosquitto_connect_bind(l->m, l->o->host, default_port(l->o), l->o->keepalive_s, l->o->bind_address);
+	int rc = mosquitto_connect_bind(l->m, l->o->host, options_port(l->o), l->o->keepalive_s, l->o->bind_address);
 	if (rc != MOSQ_ERR_SUCCESS)
 		lose(l, rc);
 }
@@ -360,6 +355,11 @@ enum link_event link_wait(struct link *l, int fd, int timeout_ms)
 void link_end(struct link *l)
 {
 	finish(l);
+}
+
+void link_fail(struct link *l)
+{
+	l->fatal = true;
 }
 
 bool link_is_up(const struct link *l)

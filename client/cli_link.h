@@ -38,6 +38,8 @@ enum link_event {
 enum link_event link_wait(struct link *l, int fd, int timeout_ms);
 /* Ends it in an orderly way: link_wait is called until LINK_ENDED. */
 void link_end(struct link *l);
+/* Nothing more is to be done, after a reason that the caller has printed: link_wait returns LINK_FAILED. */
+void link_fail(struct link *l);
 
 bool link_is_up(const struct link *l);
 bool link_is_busy(const struct link *l); /* more to write than the socket takes */

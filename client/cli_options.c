@@ -77,6 +77,9 @@ static const struct option table[] = {
 	{ NULL, "--random-filter", REAL, FOR_SUB, false, AT(random_filter), 0, 100, "PERCENT", "print that share of the messages" },
 	{ NULL, "--pretty", SWITCH, FOR_SUB, false, AT(pretty), 0, 0, NULL, "%j and %J over several lines" },
 
+	{ NULL, "--state", TEXT, FOR_ALL, true, AT(state), 0, 0, "FILE", "where it is remembered who issues which keys (~/.local/state/sealmq/pins)" },
+	{ NULL, "--no-state", SWITCH, FOR_ALL, true, AT(no_state), 0, 0, NULL, "do not remember it: trust what comes first, each time" },
+
 	{ NULL, "--sealed", SWITCH, FOR_MESSAGES, true, AT(sealed), 0, 0, NULL, "sealed or not at all: never in plain text" },
 	{ NULL, "--plain", SWITCH, FOR_MESSAGES, true, AT(plain), 0, 0, NULL, "do not ask for keys: the plain view" },
 	{ NULL, "--sign", SWITCH, FOR_PUB, true, AT(sign), 0, 0, NULL, "sign sealed messages (unasked where the topic requires it)" },
@@ -346,7 +349,7 @@ static char *file_path(void)
 /* Paths in the file are relative to its folder. */
 static char *file_value(const struct option *spec, const char *path, struct text_line value)
 {
-	static const char *const files[] = { "--cafile", "--capath", "--cert", "--key", "--crlfile", "--transcript" };
+	static const char *const files[] = { "--cafile", "--capath", "--cert", "--key", "--crlfile", "--transcript", "--state" };
 	const char *slash = strrchr(path, '/');
 	char *text = NULL;
 	bool is_path = false;
@@ -461,6 +464,11 @@ static bool read_words(struct options *o, unsigned command, int argc, char **arg
 			return false;
 	}
 	return true;
+}
+
+int options_port(const struct options *o)
+{
+	return o->port ? o->port : o->cafile || o->capath ? 8883 : 1883;
 }
 
 bool options_can_seal(const struct options *o)

@@ -49,6 +49,8 @@ struct options { /* NOLINT(clang-analyzer-optin.performance.Padding): in groups 
 	int64_t max_age_ms;
 	/* sealing */
 	bool sign, require_signature, sealed, plain;
+	const char *state;
+	bool no_state;
 	/* topic */
 	const char *mode, *sign_policy, *new_members, *access;
 	struct text_list members, member_certs;
@@ -70,6 +72,7 @@ void options_free(struct options *o);
 /* The options that a command knows, one per line, for its --help. */
 void options_print(unsigned command);
 
+int options_port(const struct options *o); /* what is connected to */
 /* Whether what is needed for sealing is there: certificate, key and cafile. */
 bool options_can_seal(const struct options *o);
 

@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* sealmq key open: what an envelope holds, from a file (mosquitto_sub -N -t '$KEYS/…' wrote it) or from the broker. */
+/* sealmq key open (pins and forget: cmd_key_pins.c): what an envelope holds, from a file (mosquitto_sub -N -t '$KEYS/…' wrote it) or from the broker. */
 #include "client/cli_link.h"
+#include "client/cli_pins.h"
 #include "client/cmd.h"
+#include "client/cmd_key_pins.h"
 
 #include "base/secmem.h"
 #include "base/textbytes.h"
 #include "base/textfile.h"
 #include "crypto/envelope.h"
-#include "crypto/keyset.h"
+#include "crypto/keyring.h"
 #include "crypto/trust.h"
 
 #include <mosquitto.h>
@@ -20,6 +22,7 @@
 struct opener {
 	const struct options *o;
 	const char *source;       /* for messages */
+	const char *topic;        /* that the broker was asked for; NULL: it is a file */
 	struct link *link;
 	struct keypair *key;
 	struct trust *trust;
@@ -72,44 +75,93 @@ static int refuse(const struct opener *op, const char *why)
 	return EXIT_REFUSED;
 }
 
-static int print_content(const struct opener *op, const uint8_t *content, size_t len)
+/* ---- whether it may be taken (docs/formats.md 3.4) */
+
+/* By what is known from earlier runs, which the newest epoch then joins. NULL: yes. */
+static const char *judge(const struct opener *op, struct keyring *ring, const struct keyset *set, const uint8_t signer[static 32])
+{
+	char member[IDENTITY_CN_MAX + 1];
+	struct pins known = { .n = 0 }, seen = { .n = 0 };
+	struct keyring_space s;
+	struct der cn;
+	const char *why = NULL;
+	if (cert_common_name(keypair_cert(op->key), &cn, &why) != ERR_OK)
+		return why;
+	snprintf(member, sizeof member, "%.*s", (int)der_len(cn), (const char *)cn.p);
+	if (op->topic && !cli_pins_load(op->o, member, &known))
+		return "what is known of its key space cannot be read";
+	enum err e = ERR_OK;
+	for (size_t i = 0; i < known.n && e == ERR_OK; i++) {
+		const struct pin *p = &known.items[i];
+		e = keyring_pin(ring, p->space, strlen(p->space), p->issuer, (enum seal_mode)p->mode, (enum seal_sign)p->sign, p->epoch);
+	}
+	pins_free(&known);
+	if (e != ERR_OK)
+		return err_text(e);
+	e = keyring_take(ring, set, signer, op->topic, op->topic ? strlen(op->topic) : 0, &why);
+	if (e != ERR_OK || !op->topic)
+		return e == ERR_OK ? NULL : e == ERR_REFUSED ? why : err_text(e);
+	if (keyring_space(ring, op->topic, strlen(op->topic), &s) == ERR_OK) {
+		struct pin one = { .space = strndup(s.name, s.name_len), .mode = (int)s.mode, .sign = (int)s.sign, .epoch = s.epoch };
+		memcpy(one.issuer, s.issuer, sizeof one.issuer);
+		if (!one.space || !pins_append(&seen, &one))
+			free(one.space);
+	}
+	bool kept = seen.n == 1 && cli_pins_save(op->o, member, &seen);
+	pins_free(&seen);
+	return kept ? NULL : "it could not be noted what is known of its key space";
+}
+
+static const char *set_refused(const struct opener *op, const struct keyset *set, const struct cert *issuer)
+{
+	uint8_t own[32], signer[32];
+	cert_fingerprint(keypair_cert(op->key), own);
+	cert_fingerprint(issuer, signer);
+	struct keyring *ring = keyring_new(own);
+	const char *why = ring ? judge(op, ring, set, signer) : "out of memory";
+	keyring_free(ring);
+	return why;
+}
+
+static int print_content(const struct opener *op, const struct cert *issuer, const uint8_t *content, size_t len)
 {
 	struct keyset *set;
+	char name[256];
+	struct der cn;
 	const char *why = "out of memory";
-	if (op->o->json && op->o->show_keys) {
+	if (cert_common_name(issuer, &cn, &why) != ERR_OK || keyset_parse(&set, content, len, &why) != ERR_OK)
+		return refuse(op, why);
+	why = set_refused(op, set, issuer);
+	if (!why && op->o->json && op->o->show_keys) {
 		fwrite(content, 1, len, stdout);
 		putchar('\n');
-		return EXIT_DONE;
+	} else if (!why) {
+		cert_escape(name, sizeof name, cn);
+		if (!op->o->json)
+			printf("issuer '%s'\n", name);
+		for (size_t i = 0; i < set->n; i++)
+			print_entry(&set->entries[i], op->o->show_keys);
 	}
-	if (keyset_parse(&set, content, len, &why) != ERR_OK)
-		return refuse(op, why);
-	for (size_t i = 0; i < set->n; i++)
-		print_entry(&set->entries[i], op->o->show_keys);
 	secmem_free(set);
-	return EXIT_DONE;
+	return why ? refuse(op, why) : EXIT_DONE;
 }
 
 /* Issuer first, then the content. */
 static int open_signed(struct opener *op, const struct envelope *e, const struct cert *issuer, struct pubkey *key)
 {
 	const char *why = "out of memory";
-	char name[256];
-	struct der cn;
 	size_t len;
 	enum tls_cause cause = trust_check(op->trust, issuer);
 	if (cause != TLS_CAUSE_NONE)
 		return refuse(op, tls_cause_text(cause));
-	if (envelope_verify(e, issuer, key, &why) != ERR_OK || cert_common_name(issuer, &cn, &why) != ERR_OK)
+	if (envelope_verify(e, issuer, key, &why) != ERR_OK)
 		return refuse(op, why);
 	uint8_t *content = secmem_alloc(der_len(e->sealed) + 1);
 	if (!content || envelope_open(e, op->key, content, &len, &why) != ERR_OK) {
 		secmem_free(content);
 		return refuse(op, why);
 	}
-	cert_escape(name, sizeof name, cn);
-	if (!op->o->json)
-		printf("issuer '%s'\n", name);
-	int status = print_content(op, content, len);
+	int status = print_content(op, issuer, content, len);
 	secmem_free(content);
 	return status;
 }
@@ -175,8 +227,13 @@ static int fetch(struct opener *op)
 static int command(struct options *o)
 {
 	struct opener op = { .o = o, .status = -1 };
-	if (o->words.n != 2 || strcmp(o->words.items[0], "open") != 0) {
-		fputs("sealmq key: expected: sealmq key open {FILE | '$KEYS/TOPIC'}\n", stderr);
+	const char *action = o->words.n ? o->words.items[0] : "";
+	if (o->words.n == 1 && strcmp(action, "pins") == 0)
+		return cmd_key_pins(o, NULL);
+	if (o->words.n == 2 && strcmp(action, "forget") == 0)
+		return cmd_key_pins(o, o->words.items[1]);
+	if (o->words.n != 2 || strcmp(action, "open") != 0) {
+		fputs("sealmq key: expected: sealmq key {open {FILE | '$KEYS/TOPIC'} | pins | forget SPACE}\n", stderr);
 		return EXIT_USAGE;
 	}
 	if (!options_can_seal(o)) {
@@ -188,6 +245,7 @@ static int command(struct options *o)
 	op.source = o->words.items[1];
 	size_t len = 0;
 	bool from_broker = strncmp(op.source, "$KEYS/", 6) == 0;
+	op.topic = from_broker ? op.source + 6 : NULL;
 	char *file = from_broker ? NULL : textfile_read(op.source, &len, stderr);
 	int status = EXIT_FAILED;
 	if ((file || from_broker) && load(&op))
@@ -204,8 +262,9 @@ int cmd_key(int argc, char **argv)
 	bool help;
 	if (!options_read(&o, FOR_KEY, argc, argv, &help)) {
 		if (help)
-			puts("usage: sealmq key open {FILE | '$KEYS/TOPIC'} [OPTION]...\n"
-			     "Opens an envelope and says what it grants; --show-keys prints the secret keys, --show-keys --json the JWK Set.\n"), options_print(FOR_KEY);
+			puts("usage: sealmq key open {FILE | '$KEYS/TOPIC'} [OPTION]...\n       sealmq key pins\n       sealmq key forget SPACE\n"
+			     "Opens an envelope and says what it grants; --show-keys prints the secret keys, --show-keys --json the JWK Set.\n"
+			     "pins: what is known from earlier runs of who issues keys; forget: of one key space of this broker.\n"), options_print(FOR_KEY);
 		return help ? EXIT_DONE : EXIT_USAGE;
 	}
 	int status = command(&o);

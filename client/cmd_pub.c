@@ -159,11 +159,8 @@ static void choose_view(struct pub *p)
 	case KEYS_DENIED:
 		break;
 	}
-	struct sealmq_space known = { .name = NULL };
-	bool was_sealed = sealmq_space_of(keys_member(p->keys), p->topic, &known) == SEALMQ_OK;
-	free(known.name);
-	if (was_sealed) /* never fall back to plain text what was to be sealed */
-		deny(p, "the broker gives no key any more: this client is not a member now");
+	if (keys_was_sealed(p->keys, p->topic)) /* never fall back to plain text what was to be sealed */
+		deny(p, "not published: " KEYS_WAS_SEALED);
 	else if (p->o->sealed)
 		deny(p, "not sealed for this client, and --sealed forbids plain text");
 	else

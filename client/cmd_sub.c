@@ -94,19 +94,17 @@ static void choose_view(struct sub *s, struct filter *f)
 		return;
 	case KEYS_DENIED: break;
 	}
+	if (f->keys_topic && keys_was_sealed(s->keys, f->keys_topic + sizeof "$KEYS/" - 1)) {
+		complain(s->o, "%s: " KEYS_WAS_SEALED, f->name);
+		f->state = FILTER_DENIED;
+		return;
+	}
 	if (!s->o->sealed || f->name[0] == '$') {
 		subscribe(s, f, false);
 		return;
 	}
 	complain(s->o, "%s: not sealed for this client, and --sealed forbids plain text", f->name);
 	fail(s);
-}
-
-static void choose_views(struct sub *s)
-{
-	for (size_t i = 0; i < s->o->topics.n && !s->failed; i++)
-		if (s->filters[i].state == FILTER_ASKING && link_is_up(s->link))
-			choose_view(s, &s->filters[i]);
 }
 
 static void check_answers(struct sub *s)
@@ -125,6 +123,19 @@ static void check_answers(struct sub *s)
 		fail(s);
 	else if (s->o->exit_after_suback)
 		finish(s);
+}
+
+static void choose_views(struct sub *s)
+{
+	bool denied = false;
+	for (size_t i = 0; i < s->o->topics.n && !s->failed; i++) {
+		if (s->filters[i].state != FILTER_ASKING || !link_is_up(s->link))
+			continue;
+		choose_view(s, &s->filters[i]);
+		denied |= s->filters[i].state == FILTER_DENIED;
+	}
+	if (denied)
+		check_answers(s);
 }
 
 /* ---- judging and printing */

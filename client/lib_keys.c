@@ -85,6 +85,19 @@ enum sealmq_err sealmq_pin(struct sealmq *h, const char *space, const uint8_t is
 	return e == ERR_EXISTS ? lib_refuse(h, "the key space is known otherwise") : lib_of_err(h, e);
 }
 
+static enum sealmq_err describe(const struct keyring_space *s, struct sealmq_space *out)
+{
+	out->name = strndup(s->name, s->name_len);
+	if (!out->name)
+		return SEALMQ_NOMEM;
+	memcpy(out->issuer, s->issuer, sizeof out->issuer);
+	out->mode = (enum sealmq_mode)s->mode;
+	out->sign = (enum sealmq_policy)s->sign;
+	out->epoch = s->epoch;
+	out->not_after_s = s->not_after_s;
+	return SEALMQ_OK;
+}
+
 enum sealmq_err sealmq_space_of(struct sealmq *h, const char *topic, struct sealmq_space *out)
 {
 	struct keyring_space s;
@@ -95,15 +108,18 @@ enum sealmq_err sealmq_space_of(struct sealmq *h, const char *topic, struct seal
 		return lib_invalid(h, "the topic is too long");
 	if (keyring_space(h->ring, topic, strlen(topic), &s) != ERR_OK)
 		return lib_want_keys(h, topic);
-	out->name = strndup(s.name, s.name_len);
-	if (!out->name)
-		return SEALMQ_NOMEM;
-	memcpy(out->issuer, s.issuer, sizeof out->issuer);
-	out->mode = (enum sealmq_mode)s.mode;
-	out->sign = (enum sealmq_policy)s.sign;
-	out->epoch = s.epoch;
-	out->not_after_s = s.not_after_s;
-	return SEALMQ_OK;
+	return describe(&s, out);
+}
+
+enum sealmq_err sealmq_space_at(struct sealmq *h, size_t i, struct sealmq_space *out)
+{
+	struct keyring_space s;
+	enum sealmq_err rc = lib_enter(h);
+	if (rc != SEALMQ_OK)
+		return rc;
+	if (keyring_space_at(h->ring, i, &s) != ERR_OK)
+		return lib_invalid(h, "so many key spaces are not known");
+	return describe(&s, out);
 }
 
 /* ---- content keys */

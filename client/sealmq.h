@@ -104,6 +104,10 @@ struct sealmq_space {
 /* What rules the topic: its innermost key space. SEALMQ_NEED_KEYS: none is known. */
 SEALMQ_API enum sealmq_err sealmq_space_of(struct sealmq *h, const char *topic, struct sealmq_space *out) SEALMQ_MUST_CHECK;
 
+/* The i-th key space that is known, from 0, in no particular order: what a program keeps, and gives to sealmq_pin when it starts again, so that a former
+ * issuer, mode or epoch is refused then, too. SEALMQ_INVALID: there are not so many. */
+SEALMQ_API enum sealmq_err sealmq_space_at(struct sealmq *h, size_t i, struct sealmq_space *out) SEALMQ_MUST_CHECK;
+
 /* ---- other members */
 
 /* Takes the payload of a PUBLISH on $CERTS/…: a certificate in DER. Only one that the authorities vouch for is kept. */

@@ -279,13 +279,25 @@ enum err keyring_current(const struct keyring *r, const char *topic, size_t topi
 	return ERR_NOT_FOUND;
 }
 
-enum err keyring_space(const struct keyring *r, const char *topic, size_t topic_len, struct keyring_space *out)
+static enum err describe(const struct space *s, struct keyring_space *out)
 {
-	const struct space *s = innermost(r, topic, topic_len);
 	if (!s)
 		return ERR_NOT_FOUND;
 	*out = (struct keyring_space){ s->name, s->name_len, s->issuer, s->mode, s->sign, s->epoch, 0 };
 	if (s->grants && s->grants->entry.epoch == s->epoch)
 		out->not_after_s = s->grants->entry.not_after_s;
 	return ERR_OK;
+}
+
+enum err keyring_space(const struct keyring *r, const char *topic, size_t topic_len, struct keyring_space *out)
+{
+	return describe(innermost(r, topic, topic_len), out);
+}
+
+enum err keyring_space_at(const struct keyring *r, size_t i, struct keyring_space *out)
+{
+	const struct space *s = r->spaces;
+	while (s && i-- > 0)
+		s = s->next;
+	return describe(s, out);
 }

@@ -50,5 +50,7 @@ struct keyring_space {
 };
 /* The innermost known space that covers the topic. ERR_NOT_FOUND. */
 enum err keyring_space(const struct keyring *r, const char *topic, size_t topic_len, struct keyring_space *out) MUST_CHECK;
+/* The i-th known space, in no particular order. ERR_NOT_FOUND: there are not so many. */
+enum err keyring_space_at(const struct keyring *r, size_t i, struct keyring_space *out) MUST_CHECK;
 
 #endif

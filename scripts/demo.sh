@@ -30,7 +30,7 @@ as() {
 identity() {
     name=$1
     shift
-    SEALMQ_CONFIG='' SEALMQ_HOST=localhost SEALMQ_PORT=$port SEALMQ_CAFILE=certs/ca.crt SEALMQ_CERT=certs/$name.crt SEALMQ_KEY=certs/$name.key "$@"
+    SEALMQ_CONFIG='' SEALMQ_STATE=pins.$name SEALMQ_HOST=localhost SEALMQ_PORT=$port SEALMQ_CAFILE=certs/ca.crt SEALMQ_CERT=certs/$name.crt SEALMQ_KEY=certs/$name.key "$@"
 }
 # What must fail does so; anything else ends the demo.
 refused() { if "$@"; then echo "demo: this was to be refused"; exit 1; fi; }

@@ -23,5 +23,5 @@ def test_demo(tmp_path):
     for text in ("plant/line1/temperature  alice  live  22.0 degrees", "plant/line1/temperature  alice  past  21.5 degrees", "done, epoch 2", '"payload":"23.5 degrees"',
                  "there is no such key space", "filter plant/line1/#"):
         assert text in said, said
-    assert said.count("the broker refuses the subscription") == 2
+    assert said.count("the broker refuses the subscription") == 1 and said.count("no member any more") == 1
     assert not glob.glob(str(tmp_path / "sealmq-demo.*"))

@@ -1,0 +1,343 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#include "client/pins.h"
+
+#include "base/textbytes.h"
+#include "base/textfile.h"
+#include "client/sealmq.h"
+#include "crypto/hash.h"
+
+#include <cjson/cJSON.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static const char *const modes[] = { "", "broker", "owner" }, *const signs[] = { "off", "optional", "required" };
+#define FORMAT "sealmq v1"
+#define ADVICE "; restore it from a backup, or remove it to trust what the brokers say next as if it were the first time"
+
+PRINTF_LIKE(3, 4) static enum err fault(char error[static PINS_ERROR_MAX], enum err e, const char *fmt, ...)
+{
+	va_list ap;
+	va_start(ap, fmt);
+	vsnprintf(error, PINS_ERROR_MAX, fmt, ap);
+	va_end(ap);
+	return e;
+}
+
+static void free_pin(struct pin *p)
+{
+	free(p->broker);
+	free(p->member);
+	free(p->space);
+}
+
+void pins_free(struct pins *p)
+{
+	for (size_t i = 0; i < p->n; i++)
+		free_pin(&p->items[i]);
+	free(p->items);
+	*p = (struct pins){ .n = 0 };
+}
+
+bool pins_append(struct pins *p, const struct pin *take)
+{
+	struct pin *more = realloc(p->items, (p->n + 1) * sizeof *more);
+	if (!more)
+		return false;
+	p->items = more;
+	p->items[p->n++] = *take;
+	return true;
+}
+
+void pins_drop(struct pins *p, size_t i)
+{
+	free_pin(&p->items[i]);
+	p->items[i] = p->items[--p->n];
+}
+
+static struct pin *find(struct pins *p, const char *broker, const char *member, const char *space)
+{
+	for (size_t i = 0; i < p->n; i++)
+		if (strcmp(p->items[i].broker, broker) == 0 && strcmp(p->items[i].member, member) == 0 && strcmp(p->items[i].space, space) == 0)
+			return &p->items[i];
+	return NULL;
+}
+
+/* ---- reading */
+
+static char *text_of(const cJSON *o, const char *name)
+{
+	const char *s = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(o, name));
+	return s ? strdup(s) : NULL;
+}
+
+/* The word's place among n. False: it is none of them. */
+static bool word_of(const cJSON *o, const char *name, const char *const *words, int n, int *out)
+{
+	const char *s = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(o, name));
+	for (*out = 0; s && *out < n; ++*out)
+		if (*words[*out] && strcmp(words[*out], s) == 0)
+			return true;
+	return false;
+}
+
+static bool line_of(const char *line, size_t len, struct pin *out)
+{
+	cJSON *o = cJSON_ParseWithLength(line, len);
+	const char *issuer = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(o, "issuer"));
+	const cJSON *epoch = cJSON_GetObjectItemCaseSensitive(o, "epoch");
+	*out = (struct pin){ .broker = text_of(o, "broker"), .member = text_of(o, "member"), .space = text_of(o, "space") };
+	bool good = out->broker && out->member && out->space && issuer && hex_get(issuer, strlen(issuer), out->issuer, sizeof out->issuer) &&
+	            word_of(o, "mode", modes, 3, &out->mode) && word_of(o, "sign", signs, 3, &out->sign) && cJSON_IsNumber(epoch) &&
+	            epoch->valuedouble >= 0 && epoch->valuedouble <= UINT32_MAX;
+	if (good)
+		out->epoch = (uint32_t)epoch->valuedouble;
+	cJSON_Delete(o);
+	return good;
+}
+
+static void head_of(const char *rest, size_t len, char out[static 128])
+{
+	uint8_t hash[HASH_LEN];
+	char hex[2 * HASH_LEN + 1];
+	hash_sha256(rest, len, hash);
+	*hex_put(hex, hash, sizeof hash) = '\0';
+	snprintf(out, 128, "{\"pins\":\"" FORMAT "\",\"sha256\":\"%s\"}\n", hex);
+}
+
+/* Every byte is vouched for by the first line, so whoever breaks it later is told, not guessed at. */
+static enum err parse(struct pins *p, const char *path, const char *text, size_t len, char error[static PINS_ERROR_MAX])
+{
+	char head[128];
+	const char *at = memchr(text, '\n', len), *end = text + len;
+	at = at ? at + 1 : end;
+	head_of(at, (size_t)(end - at), head);
+	if ((size_t)(at - text) != strlen(head) || memcmp(text, head, strlen(head)) != 0)
+		return fault(error, ERR_CORRUPT, "%s: is damaged, or was not written by sealmq" ADVICE, path);
+	for (unsigned n = 2; at < end; n++) {
+		const char *nl = memchr(at, '\n', (size_t)(end - at));
+		struct pin one;
+		bool good = nl && line_of(at, (size_t)(nl - at), &one);
+		if (!good && nl)
+			free_pin(&one);
+		if (!good)
+			return fault(error, ERR_CORRUPT, "%s:%u: expected broker, member, space, issuer, mode, sign and epoch" ADVICE, path, n);
+		if (!pins_append(p, &one)) {
+			free_pin(&one);
+			return fault(error, ERR_NOMEM, "%s: out of memory", path);
+		}
+		at = nl + 1;
+	}
+	return ERR_OK;
+}
+
+enum err pins_read(struct pins *p, const char *path, char error[static PINS_ERROR_MAX])
+{
+	struct stat about;
+	size_t len, line_len = 0;
+	char *line = NULL;
+	*p = (struct pins){ .n = 0 };
+	if (stat(path, &about) != 0)
+		return errno == ENOENT ? ERR_OK : fault(error, ERR_IO, "%s: %s", path, strerror(errno));
+	if (about.st_mode & (S_IWGRP | S_IWOTH))
+		return fault(error, ERR_REFUSED, "%s: others may write it; expected mode 0600", path);
+	FILE *messages = open_memstream(&line, &line_len);
+	char *text = textfile_read(path, &len, messages);
+	if (messages)
+		(void)fclose(messages);
+	enum err e = text ? parse(p, path, text, len, error) : fault(error, ERR_IO, "%.*s", (int)strcspn(line ? line : path, "\n"), line ? line : path);
+	free(line);
+	free(text);
+	if (e != ERR_OK)
+		pins_free(p);
+	return e;
+}
+
+/* ---- writing */
+
+static void print_line(FILE *f, const struct pin *p)
+{
+	char issuer[2 * sizeof p->issuer + 1];
+	cJSON *o = cJSON_CreateObject();
+	*hex_put(issuer, p->issuer, sizeof p->issuer) = '\0';
+	bool good = cJSON_AddStringToObject(o, "broker", p->broker) && cJSON_AddStringToObject(o, "member", p->member) &&
+	            cJSON_AddStringToObject(o, "space", p->space) && cJSON_AddStringToObject(o, "issuer", issuer) &&
+	            cJSON_AddStringToObject(o, "mode", modes[p->mode]) && cJSON_AddStringToObject(o, "sign", signs[p->sign]) &&
+	            cJSON_AddNumberToObject(o, "epoch", p->epoch);
+	char *text = good ? cJSON_PrintUnformatted(o) : NULL;
+	/* A line that is missing would be a space that is trusted anew: the reader refuses this one. */
+	fprintf(f, "%s\n", text ? text : "out of memory");
+	cJSON_free(text);
+	cJSON_Delete(o);
+}
+
+/* The folder that a file is in, on the heap. */
+static char *folder_of(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+	return !slash ? strdup(".") : slash == path ? strdup("/") : strndup(path, (size_t)(slash - path));
+}
+
+static bool make_folder(char *folder)
+{
+	for (char *at = folder + 1; *at; at++) {
+		if (*at != '/')
+			continue;
+		*at = '\0';
+		bool made = mkdir(folder, 0700) == 0 || errno == EEXIST || errno == EROFS || errno == EACCES;
+		*at = '/';
+		if (!made)
+			return false;
+	}
+	return mkdir(folder, 0700) == 0 || errno == EEXIST;
+}
+
+static bool sync_folder(const char *folder)
+{
+	int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	bool synced = fd >= 0 && fsync(fd) == 0;
+	if (fd >= 0)
+		close(fd);
+	return synced;
+}
+
+/* Under the lock: beside the file, then in its place. */
+static bool replace(const char *path, const char *folder, const char *text, size_t len)
+{
+	char *fresh = NULL, head[128];
+	if (asprintf(&fresh, "%s.new", path) < 0)
+		return false;
+	head_of(text, len, head);
+	(void)unlink(fresh); /* what a crash left */
+	int fd = open(fresh, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	FILE *f = fd >= 0 ? fdopen(fd, "w") : NULL;
+	if (!f && fd >= 0)
+		close(fd);
+	bool good = f && fputs(head, f) >= 0 && fwrite(text, 1, len, f) == len && fflush(f) == 0 && fsync(fd) == 0;
+	if (f && fclose(f) != 0)
+		good = false;
+	good = good && rename(fresh, path) == 0 && sync_folder(folder);
+	free(fresh);
+	return good;
+}
+
+static enum err write_all(const struct pins *p, const char *path, const char *folder, char error[static PINS_ERROR_MAX])
+{
+	char *text = NULL;
+	size_t len = 0;
+	FILE *f = open_memstream(&text, &len);
+	for (size_t i = 0; f && i < p->n; i++)
+		print_line(f, &p->items[i]);
+	bool whole = f && fclose(f) == 0;
+	enum err e = !whole ? fault(error, ERR_NOMEM, "%s: out of memory", path)
+	             : replace(path, folder, text, len) ? ERR_OK
+	                                                : fault(error, ERR_IO, "%s: cannot be written: %s", path, strerror(errno));
+	free(text);
+	return e;
+}
+
+/* The lock has a file of its own, since the other one is replaced. */
+static int lock(const char *path)
+{
+	char *name = NULL;
+	int fd = asprintf(&name, "%s.lock", path) < 0 ? -1 : open(name, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	if (fd >= 0 && flock(fd, LOCK_EX) != 0) {
+		close(fd);
+		fd = -1;
+	}
+	free(name);
+	return fd;
+}
+
+/* What a change does to what the file holds; *changed: it is to be written. */
+typedef enum err change_fn(struct pins *p, const void *arg, bool *changed, char error[static PINS_ERROR_MAX]);
+
+static enum err change(const char *path, change_fn *f, const void *arg, char error[static PINS_ERROR_MAX])
+{
+	struct pins now = { .n = 0 };
+	bool changed = false;
+	char *folder = folder_of(path);
+	if (!folder)
+		return fault(error, ERR_NOMEM, "%s: out of memory", path);
+	int fd = make_folder(folder) ? lock(path) : -1;
+	enum err e = fd < 0 ? fault(error, ERR_IO, "%s: %s", folder, strerror(errno)) : pins_read(&now, path, error);
+	if (e == ERR_OK)
+		e = f(&now, arg, &changed, error);
+	if (e == ERR_OK && changed)
+		e = write_all(&now, path, folder, error);
+	pins_free(&now);
+	if (fd >= 0)
+		close(fd);
+	free(folder);
+	return e;
+}
+
+/* ---- the changes */
+
+static enum err add_one(struct pins *p, const struct pin *seen, bool *changed, char error[static PINS_ERROR_MAX])
+{
+	struct pin *known = find(p, seen->broker, seen->member, seen->space);
+	if (known && memcmp(known->issuer, seen->issuer, sizeof known->issuer) != 0)
+		return fault(error, ERR_REFUSED, "the space '%s' is pinned to another issuer", seen->space);
+	if (known && (known->epoch > seen->epoch || (known->epoch == seen->epoch && known->mode == seen->mode && known->sign == seen->sign)))
+		return ERR_OK;
+	*changed = true;
+	if (known) {
+		known->mode = seen->mode;
+		known->sign = seen->sign;
+		known->epoch = seen->epoch;
+		return ERR_OK;
+	}
+	struct pin copy = *seen;
+	copy.broker = strdup(seen->broker);
+	copy.member = strdup(seen->member);
+	copy.space = strdup(seen->space);
+	if (copy.broker && copy.member && copy.space && pins_append(p, &copy))
+		return ERR_OK;
+	free_pin(&copy);
+	return fault(error, ERR_NOMEM, "out of memory");
+}
+
+static enum err add_seen(struct pins *p, const void *arg, bool *changed, char error[static PINS_ERROR_MAX])
+{
+	const struct pins *seen = arg;
+	enum err e = ERR_OK;
+	for (size_t i = 0; i < seen->n && e == ERR_OK; i++)
+		e = add_one(p, &seen->items[i], changed, error);
+	return e;
+}
+
+enum err pins_add(const char *path, const struct pins *seen, char error[static PINS_ERROR_MAX])
+{
+	return change(path, add_seen, seen, error);
+}
+
+struct removal { const char *broker, *space; size_t *n; };
+
+static enum err remove_named(struct pins *p, const void *arg, bool *changed, char error[static PINS_ERROR_MAX])
+{
+	const struct removal *r = arg;
+	(void)error;
+	for (size_t i = p->n; i-- > 0;) {
+		if (strcmp(p->items[i].broker, r->broker) != 0 || strcmp(p->items[i].space, r->space) != 0)
+			continue;
+		pins_drop(p, i);
+		++*r->n;
+		*changed = true;
+	}
+	return ERR_OK;
+}
+
+enum err pins_remove(const char *path, const char *broker, const char *space, size_t *n, char error[static PINS_ERROR_MAX])
+{
+	const struct removal r = { broker, space, n };
+	*n = 0;
+	return change(path, remove_named, &r, error);
+}
