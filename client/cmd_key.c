@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* sealmq key open (pins and forget: cmd_key_pins.c): what an envelope holds, from a file (mosquitto_sub -N -t '$KEYS/…' wrote it) or from the broker. */
+#include "client/cli_identity.h"
 #include "client/cli_link.h"
 #include "client/cli_pins.h"
 #include "client/cmd.h"
@@ -35,17 +36,9 @@ static bool load(struct opener *op)
 {
 	const struct options *o = op->o;
 	char why[256];
-	size_t cert_len = 0, key_len = 0;
-	char *cert = textfile_read(o->certfile, &cert_len, stderr), *key = cert ? textfile_read(o->keyfile, &key_len, stderr) : NULL;
-	bool good = key && keypair_new(&op->key, cert, cert_len, key, key_len) == ERR_OK;
-	if (key && !good)
-		complain(o, "%s, %s: expected a PEM certificate and its unencrypted key", o->certfile, o->keyfile);
-	if (key)
-		secmem_wipe(key, key_len);
-	free(cert);
-	free(key);
-	op->trust = good ? trust_new(&(struct tls_options){ .cafile = o->cafile, .crlfile = o->crlfile }, why, sizeof why) : NULL;
-	if (good && !op->trust)
+	op->key = identity_load(o);
+	op->trust = op->key ? trust_new(&(struct tls_options){ .cafile = o->cafile, .crlfile = o->crlfile }, why, sizeof why) : NULL;
+	if (op->key && !op->trust)
 		complain(o, "%s", why);
 	return op->trust != NULL;
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* sealmq receipt: signs for what a transcript is, and checks a transcript, its receipt and every signature in them. No network. */
+#include "client/cli_identity.h"
 #include "client/cli_options.h"
 #include "client/cmd.h"
 #include "client/proof.h"
@@ -26,18 +27,6 @@ static int usage_error(const char *why)
 }
 
 /* ---- make */
-
-static struct keypair *load_key(const struct options *o)
-{
-	size_t cert_len = 0, key_len = 0;
-	struct keypair *k = NULL;
-	char *cert = textfile_read(o->certfile, &cert_len, stderr), *key = cert ? textfile_read(o->keyfile, &key_len, stderr) : NULL;
-	if (key && keypair_new(&k, cert, cert_len, key, key_len) != ERR_OK)
-		complain(o, "%s, %s: not a certificate and its unencrypted key (RSA of 2048 to 4096 bits, P-256)", o->certfile, o->keyfile);
-	free(cert);
-	free(key);
-	return k;
-}
 
 static bool write_text(const struct options *o, const char *text)
 {
@@ -81,7 +70,7 @@ static int make(const struct options *o)
 	FILE *f = fopen(path, "re");
 	if (!f)
 		complain(o, "%s: %s", path, strerror(errno));
-	struct keypair *key = f ? load_key(o) : NULL;
+	struct keypair *key = f ? identity_load(o) : NULL;
 	bool done = key && make_of(o, path, f, key);
 	keypair_free(key);
 	if (f)

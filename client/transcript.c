@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 #include "client/transcript.h"
 
+#include "base/durable.h"
 #include "client/transcript_scan.h"
 
 #include <errno.h>
@@ -20,19 +21,6 @@ struct transcript {
 	uint8_t (*sender)[HASH_LEN]; /* whose certificates stand in it */
 	size_t n_senders;
 };
-
-/* The directory's entry of a new file must last as well. */
-static bool sync_directory(const char *path)
-{
-	const char *slash = strrchr(path, '/');
-	char *name = slash == path ? strdup("/") : slash ? strndup(path, (size_t)(slash - path)) : strdup(".");
-	int fd = name ? open(name, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
-	bool synced = fd >= 0 && fsync(fd) == 0;
-	if (fd >= 0)
-		close(fd);
-	free(name);
-	return synced;
-}
 
 /* Writes all of it behind the file's end and syncs; on failure the file is cut to what it was. */
 static enum err append(struct transcript *t, const char *bytes, size_t len)
@@ -169,8 +157,8 @@ static enum err read_existing(struct transcript *t, const char *path, const uint
 		e = go_on(t, &s);
 	} else if (e == ERR_OK) {
 		e = ftruncate(t->fd, 0) == 0 ? begin(t, holder, now_ms) : ERR_IO;
-		if (e == ERR_OK && !sync_directory(path))
-			e = ERR_IO;
+		if (e == ERR_OK) /* the entry of a new file must last as well */
+			e = durable_sync_folder_of(path);
 	}
 	transcript_scan_free(&s);
 	if (f) {

@@ -4,6 +4,7 @@
 
 #include "base/pool.h"
 #include "base/secmem.h"
+#include "crypto/hash.h"
 
 #include <wolfssl/options.h>
 #include <wolfssl/wolfcrypt/asn.h>
@@ -304,6 +305,50 @@ enum err keys_unwrap(struct keypair *k, const uint8_t *wrapped, size_t len, uint
 	secmem_wipe(in, sizeof in);
 	secmem_wipe(out, sizeof out);
 	return n == 32 ? ERR_OK : ERR_CORRUPT;
+}
+
+static const char own_salt[] = "sealmq v1 own";
+
+/* The primes, the larger one first; whatever order and exponents a key's file has, they are the same. */
+static bool primes_of(RsaKey *k, uint8_t *p, word32 *p_len, uint8_t *q, word32 *q_len)
+{
+	uint8_t *rest = secmem_alloc(3 * RSA_MAX);
+	word32 e_len = RSA_MAX, n_len = RSA_MAX, d_len = RSA_MAX;
+	bool got = rest && wc_RsaExportKey(k, rest, &e_len, rest + RSA_MAX, &n_len, rest + 2 * RSA_MAX, &d_len, p, p_len, q, q_len) == 0;
+	secmem_free(rest);
+	return got;
+}
+
+static enum err secret_of_rsa(struct keypair *k, uint8_t out[static 32])
+{
+	uint8_t *p = secmem_alloc(4 * RSA_MAX), *q = p ? p + RSA_MAX : NULL, *both = p ? p + 2 * RSA_MAX : NULL;
+	word32 p_len = RSA_MAX, q_len = RSA_MAX;
+	if (!p || !primes_of(&k->u.rsa, p, &p_len, q, &q_len)) {
+		secmem_free(p);
+		return ERR_NOMEM;
+	}
+	bool p_first = p_len > q_len || (p_len == q_len && memcmp(p, q, p_len) > 0);
+	memcpy(both, p_first ? p : q, p_first ? p_len : q_len);
+	memcpy(both + (p_first ? p_len : q_len), p_first ? q : p, p_first ? q_len : p_len);
+	hkdf_extract(own_salt, sizeof own_salt - 1, both, p_len + q_len, out);
+	secmem_free(p);
+	return ERR_OK;
+}
+
+static enum err secret_of_ec(struct keypair *k, uint8_t out[static 32])
+{
+	uint8_t d[EC_LEN];
+	word32 len = sizeof d;
+	bool got = wc_ecc_export_private_only(&k->u.ec, d, &len) == 0 && len == EC_LEN;
+	if (got)
+		hkdf_extract(own_salt, sizeof own_salt - 1, d, sizeof d, out);
+	secmem_wipe(d, sizeof d);
+	return got ? ERR_OK : ERR_NOMEM;
+}
+
+enum err keypair_own_secret(struct keypair *k, uint8_t out[static 32])
+{
+	return k->kind == KEY_RSA ? secret_of_rsa(k, out) : secret_of_ec(k, out);
 }
 
 enum err keys_pem_to_der(const void *pem, size_t len, uint8_t *out, size_t *out_len)

@@ -45,6 +45,9 @@ struct pubkey *keypair_public(struct keypair *k); /* borrowed */
 enum err keypair_sign(struct keypair *k, enum sig_format f, const uint8_t hash[static 32], uint8_t sig[static KEYS_SIGNATURE_MAX],
                       size_t *len) MUST_CHECK;
 
+/* A secret of 32 bytes that follows from the private key alone (docs/formats.md 11), for sealing what its holder keeps. Wipe it after use. ERR_NOMEM. */
+enum err keypair_own_secret(struct keypair *k, uint8_t out[static 32]) MUST_CHECK;
+
 /* The first certificate of a PEM text, as DER: *out_len bytes in out (at least len bytes). ERR_INVALID: there is none. */
 enum err keys_pem_to_der(const void *pem, size_t len, uint8_t *out, size_t *out_len) MUST_CHECK;
 

@@ -2,6 +2,7 @@
 /* The master key: derivation of its id, check value and wrapping key; its text form; its file. Start-up and reload only. */
 #include "crypto/masterkey.h"
 
+#include "base/durable.h"
 #include "base/pool.h"
 #include "base/random.h"
 #include "base/secmem.h"
@@ -133,27 +134,6 @@ enum err masterkey_unwrap(const struct masterkey *k, const struct masterkey_labe
 
 /* ---- the file */
 
-static enum err sync_directory_of(const char *path)
-{
-	char dir[4096];
-	const char *slash = strrchr(path, '/');
-	size_t len = !slash ? 1 : slash == path ? 1 : (size_t)(slash - path);
-	if (len >= sizeof dir) {
-		errno = ENAMETOOLONG;
-		return ERR_IO;
-	}
-	memcpy(dir, slash ? path : ".", len);
-	dir[len] = '\0';
-	int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fd < 0)
-		return ERR_IO;
-	enum err e = fsync(fd) == 0 ? ERR_OK : ERR_IO;
-	int saved = errno;
-	close(fd);
-	errno = saved;
-	return e;
-}
-
 static bool write_all(int fd, const char *p, size_t len)
 {
 	while (len > 0) {
@@ -181,7 +161,7 @@ enum err masterkey_create(const char *path, struct masterkey *out)
 	int saved = errno;
 	secmem_wipe(text, sizeof text);
 	ok = close(fd) == 0 && ok;
-	if (ok && sync_directory_of(path) == ERR_OK)
+	if (ok && durable_sync_folder_of(path) == ERR_OK)
 		return ERR_OK;
 	if (ok)
 		saved = errno;
@@ -221,5 +201,5 @@ enum err masterkey_load(const char *path, struct masterkey *out)
 
 enum err masterkey_replace(const char *from, const char *path)
 {
-	return rename(from, path) == 0 ? sync_directory_of(path) : ERR_IO;
+	return rename(from, path) == 0 ? durable_sync_folder_of(path) : ERR_IO;
 }

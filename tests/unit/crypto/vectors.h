@@ -27,14 +27,19 @@ static inline char *read_text(const char *path, size_t *len)
 	return text;
 }
 
-static inline cJSON *vectors_load(void)
+static inline cJSON *vectors_load_file(const char *path)
 {
 	size_t len;
-	char *text = read_text("tests/vectors/formats.json", &len);
+	char *text = read_text(path, &len);
 	cJSON *json = cJSON_Parse(text);
 	free(text);
 	ck_assert_ptr_nonnull(json);
 	return json;
+}
+
+static inline cJSON *vectors_load(void)
+{
+	return vectors_load_file("tests/vectors/formats.json");
 }
 
 /* The key pair tests/vectors/<name>.crt and .key. */

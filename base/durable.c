@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#include "base/durable.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum err durable_sync_folder_of(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+	char *name = slash == path ? strdup("/") : slash ? strndup(path, (size_t)(slash - path)) : strdup(".");
+	if (!name)
+		return ERR_NOMEM;
+	int fd = open(name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	bool synced = fd >= 0 && fsync(fd) == 0;
+	int reason = errno;
+	if (fd >= 0)
+		close(fd);
+	free(name);
+	errno = reason;
+	return synced ? ERR_OK : ERR_IO;
+}
+
+static bool write_all(int fd, const uint8_t *p, size_t len)
+{
+	while (len > 0) {
+		ssize_t n = write(fd, p, len);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return false;
+		p += n;
+		len -= (size_t)n;
+	}
+	return true;
+}
+
+static bool write_new(const char *path, const void *bytes, size_t len)
+{
+	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+	bool good = fd >= 0 && fchmod(fd, 0600) == 0 && write_all(fd, bytes, len) && fsync(fd) == 0;
+	int reason = errno;
+	if (fd >= 0 && close(fd) != 0 && good) {
+		good = false;
+		reason = errno;
+	}
+	errno = reason;
+	return good;
+}
+
+enum err durable_replace(const char *path, const void *bytes, size_t len)
+{
+	char *fresh = NULL;
+	if (asprintf(&fresh, "%s.new", path) < 0)
+		return ERR_NOMEM;
+	bool good = write_new(fresh, bytes, len) && rename(fresh, path) == 0;
+	int reason = errno;
+	if (!good)
+		(void)unlink(fresh);
+	free(fresh);
+	errno = reason;
+	return good ? durable_sync_folder_of(path) : ERR_IO;
+}
+
+enum err durable_make_folder(const char *path)
+{
+	char *whole = strdup(path);
+	bool good = true;
+	if (!whole)
+		return ERR_NOMEM;
+	for (char *p = whole + 1; good && p[-1]; p++) {
+		char kept = *p;
+		if (kept != '/' && kept != '\0')
+			continue;
+		*p = '\0';
+		if (mkdir(whole, 0700) == 0)
+			good = durable_sync_folder_of(whole) == ERR_OK;
+		else
+			good = errno == EEXIST;
+		*p = kept;
+		if (kept == '\0')
+			break;
+	}
+	int reason = errno;
+	free(whole);
+	errno = reason;
+	return good ? ERR_OK : ERR_IO;
+}

@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* Small files that are replaced as a whole and survive a power cut. They wait for the disk: never in a loop. Any thread. */
+#ifndef BASE_DURABLE_H
+#define BASE_DURABLE_H
+
+#include "base/err.h"
+
+#include <stddef.h>
+
+/* Makes path hold these bytes, mode 0600: after a crash at any moment it holds the old ones or the new ones, and when this returns the new ones.
+ * "<path>.new" is used on the way: one writer at a time. ERR_IO (errno), ERR_NOMEM: path is as it was. */
+enum err durable_replace(const char *path, const void *bytes, size_t len) MUST_CHECK;
+/* Syncs the folder that path lies in, so that the name of a file that was made, renamed or removed lasts. ERR_IO (errno), ERR_NOMEM. */
+enum err durable_sync_folder_of(const char *path) MUST_CHECK;
+/* Makes the folder, and those above it as far as they are missing, mode 0700. ERR_IO (errno), ERR_NOMEM. */
+enum err durable_make_folder(const char *path) MUST_CHECK;
+
+#endif
