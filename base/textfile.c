@@ -136,6 +136,19 @@ struct text_line text_word(struct text_line *line)
 	return word;
 }
 
+struct text_line text_uncommented(struct text_line value)
+{
+	for (size_t i = 0; i < value.len; i++) {
+		if (value.p[i] == '#' && (i == 0 || value.p[i - 1] == ' ' || value.p[i - 1] == '\t')) {
+			value.len = i;
+			break;
+		}
+	}
+	while (value.len && (value.p[value.len - 1] == ' ' || value.p[value.len - 1] == '\t'))
+		value.len--;
+	return value;
+}
+
 bool text_is(struct text_line word, const char *s)
 {
 	return strlen(s) == word.len && memcmp(word.p, s, word.len) == 0;

@@ -47,6 +47,8 @@ void textfile_warning(struct textfile *t, const char *fmt, ...) PRINTF_LIKE(2, 3
 /* The next word (no space or tab) of the line; *line moves behind it and the white space that follows. Empty at the end. */
 struct text_line text_word(struct text_line *line);
 bool text_is(struct text_line word, const char *s);
+/* Without what '#' begins, at the start or behind white space, and the white space before it: for values that hold no such '#'. */
+struct text_line text_uncommented(struct text_line value);
 
 #define TEXT_QUOTED_MAX 160u /* bytes: enough for text_quote */
 /* Writes p as "…" for a message: control characters, quotes, backslashes and ill-formed bytes as \xNN, cut with "..." when it does

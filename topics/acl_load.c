@@ -266,24 +266,10 @@ static uint32_t user_for(struct loader *l, struct text_line cn)
 	return u;
 }
 
-/* A CN holds no '#', so one behind white space starts a comment. */
-static struct text_line without_comment(struct text_line line)
-{
-	for (size_t i = 0; i < line.len; i++) {
-		if (line.p[i] == '#' && (i == 0 || line.p[i - 1] == ' ' || line.p[i - 1] == '\t')) {
-			line.len = i;
-			break;
-		}
-	}
-	while (line.len && (line.p[line.len - 1] == ' ' || line.p[line.len - 1] == '\t'))
-		line.len--;
-	return line;
-}
-
 static void parse_user(struct loader *l, struct text_line cn)
 {
 	char quoted[TEXT_QUOTED_MAX];
-	cn = without_comment(cn);
+	cn = text_uncommented(cn); /* a CN holds no '#' */
 	l->user = l->group = 0;
 	if (cn.len == 0) {
 		textfile_error(&l->t, "user: has no name; expected the CN of a certificate");
@@ -355,7 +341,7 @@ static bool next_cn(struct loader *l, struct text_line *line, struct text_line *
 static void parse_group(struct loader *l, struct text_line line)
 {
 	struct text_line cn;
-	line = without_comment(line);
+	line = text_uncommented(line);
 	l->user = l->group = 0;
 	l->nobody_warned = true;
 	if (line.len == 0) {
