@@ -336,7 +336,9 @@ enum err broker_listen(struct broker *b, char *error, size_t error_len)
 
 enum err broker_start(struct broker *b)
 {
-    enum err e = store_start(b->store);
+    enum err e = registrar_begin(b->registrar);
+    if (e == ERR_OK)
+        e = store_start(b->store);
     sys_start(b->loops[0]);
     for (unsigned i = 0; e == ERR_OK && i < b->n_loops; i++)
         e = loop_start(b->loops[i]);

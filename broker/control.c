@@ -130,16 +130,15 @@ static bool managed(struct command *c)
     return c->space ? denied(c, "there is no such key space") : fail(c, "%.200s: there is no such key space", c->topic);
 }
 
-/* ---- a list of members ---- */
-
-static void keep_certificate(struct registrar *r, const uint8_t *der, size_t len, const uint8_t fingerprint[static 32])
+/* As above, and the topics_file leaves it to commands. */
+static bool changeable(struct command *c)
 {
-    char name[sizeof DIRECTORY_STORE_PREFIX + 64] = DIRECTORY_STORE_PREFIX;
-    hex_write(name + sizeof DIRECTORY_STORE_PREFIX - 1, fingerprint, 32);
-    enum err e = registrar_store(r, name, der, len);
-    if (e != ERR_OK)
-        log_error("a member's certificate is not stored: %s", err_text(e));
+    if (!managed(c))
+        return false;
+    return !declared(c->r, c->topic, c->topic_len) || fail(c, "%.200s: the topics_file declares it: change it there", c->topic);
 }
+
+/* ---- a list of members ---- */
 
 /* Reads the certificate into m, whose CN then is the directory's. */
 static bool certified(struct command *c, const char *pem, bool keys, struct space_member *m)
@@ -149,7 +148,6 @@ static bool certified(struct command *c, const char *pem, bool keys, struct spac
     struct der cn;
     const char *why = NULL;
     struct pubkey *key = NULL;
-    bool added = false;
     uint8_t *der = malloc(len + 1);
     if (!der)
         return fail(c, "out of memory");
@@ -169,14 +167,12 @@ static bool certified(struct command *c, const char *pem, bool keys, struct spac
     pubkey_free(key);
     cert_fingerprint(&cert, m->fingerprint);
     m->pinned = true;
-    if (good && directory_add(c->r->directory, der, der_len, &added) != ERR_OK)
+    if (good && registrar_keep_certificate(c->r, der, der_len) != ERR_OK)
         good = fail(c, "out of memory");
     if (good) {
         const struct known *k = directory_find(c->r->directory, m->fingerprint);
         m->cn = k->cn;
         m->cn_len = (uint16_t)k->cn_len;
-        if (added)
-            keep_certificate(c->r, der, der_len, m->fingerprint);
     }
     free(der);
     return good;
@@ -340,6 +336,8 @@ static bool describe(struct command *c)
     }
     good = good && cJSON_AddNumberToObject(o, "created", (double)s->created_s) && cJSON_AddNumberToObject(o, "rotateAge", (double)s->rotate_age_s) &&
            cJSON_AddNumberToObject(o, "rotateCount", (double)s->rotate_count) && describe_history(o, &s->history);
+    if (good && declared(c->r, s->name, s->name_len))
+        good = cJSON_AddTrueToObject(o, "declared") != NULL;
     cJSON *list = good ? cJSON_AddArrayToObject(o, "members") : NULL;
     cJSON *pending = list && may_manage(c) && s->mode == SPACE_OWNER ? cJSON_AddArrayToObject(o, "pending") : NULL;
     good = list != NULL;
@@ -418,7 +416,7 @@ static void forget_uploads(struct command *c, uint64_t id, uint32_t below);
 
 static bool delete_topic(struct command *c)
 {
-    if (!known_members(c, c->json, " command topic correlationData ") || !managed(c))
+    if (!known_members(c, c->json, " command topic correlationData ") || !changeable(c))
         return false;
     struct change change = {.old = c->space, .members = true, .cut = true};
     struct space *old = space_ref(c->space);
@@ -435,7 +433,7 @@ static bool delete_topic(struct command *c)
 static bool add_members(struct command *c)
 {
     struct draft d;
-    if (!known_members(c, c->json, " command topic correlationData members ") || !managed(c))
+    if (!known_members(c, c->json, " command topic correlationData members ") || !changeable(c))
         return false;
     if (draft_begin(&d, c->space) != ERR_OK)
         return fail(c, "out of memory");
@@ -462,7 +460,7 @@ static bool remove_member(struct command *c)
 {
     struct draft d;
     const char *cn = text_of(c->json, "cn");
-    if (!known_members(c, c->json, " command topic correlationData cn ") || !managed(c))
+    if (!known_members(c, c->json, " command topic correlationData cn ") || !changeable(c))
         return false;
     if (!cn)
         return fail(c, "cn: expected a common name of 1 to 256 bytes");
@@ -510,7 +508,7 @@ static bool set_history(struct command *c)
 {
     struct draft d;
     struct change change = {0};
-    if (!known_members(c, c->json, " command topic correlationData history ") || !managed(c))
+    if (!known_members(c, c->json, " command topic correlationData history ") || !changeable(c))
         return false;
     if (draft_begin(&d, c->space) != ERR_OK)
         return fail(c, "out of memory");

@@ -134,6 +134,20 @@ enum err draft_put_member(struct draft *d, const struct space_member *m)
     return ERR_OK;
 }
 
+enum err draft_set_members(struct draft *d, const struct space_member *list, size_t n)
+{
+    struct space_member *members = malloc((n + 1) * sizeof *members);
+    if (!members)
+        return ERR_NOMEM;
+    if (n > 0)
+        memcpy(members, list, n * sizeof *members);
+    free(d->members);
+    d->members = d->spec.members = members;
+    d->spec.n_members = n;
+    d->cap = n + 1;
+    return ERR_OK;
+}
+
 bool draft_remove_member(struct draft *d, const char *cn, size_t cn_len)
 {
     struct space_member *m = find_member(d, cn, cn_len);

@@ -24,6 +24,8 @@ struct draft {
 enum err draft_begin(struct draft *d, struct space *from) MUST_CHECK;
 /* Adds a member, or changes the one of that CN, whose first epoch stays. ERR_NOMEM. */
 enum err draft_put_member(struct draft *d, const struct space_member *m) MUST_CHECK;
+/* These n members of different CNs, in place of all others. ERR_NOMEM. */
+enum err draft_set_members(struct draft *d, const struct space_member *list, size_t n) MUST_CHECK;
 bool draft_remove_member(struct draft *d, const char *cn, size_t cn_len);
 /* A new current epoch with a random kid, and (mode broker) a random root; the one before is accepted until that monotonic time.
  * Drops the oldest of more than SPACE_EPOCHS_MAX. ERR_NOMEM. */

@@ -10,6 +10,7 @@
 #include "broker/listener.h"
 #include "broker/reload.h"
 #include "broker/validity.h"
+#include "broker/topics_file.h"
 #include "broker/vault.h"
 #include "broker/watch.h"
 #include "mqtt/mqtt.h"
@@ -139,7 +140,7 @@ static bool is_readable(const struct conf *c, const char *path)
 /* A file that the dropped privileges cannot read would fail the next reload: say so now. */
 static bool files_readable(const struct conf *c)
 {
-    bool good = is_readable(c, c->path) && is_readable(c, c->acl_file);
+    bool good = is_readable(c, c->path) && is_readable(c, c->acl_file) && is_readable(c, c->topics_file);
     for (size_t i = 0; i < c->n_listeners; i++) {
         const struct conf_listener *l = &c->listeners[i];
         const char *files[] = {l->keyfile, l->certfile, l->cafile, l->crlfile};
@@ -360,6 +361,16 @@ static bool check_listener(const struct conf *c, size_t i)
     return good;
 }
 
+static bool check_topics_file(const struct conf *c)
+{
+    struct trust *trust = policy_load_trust(c);
+    struct topics_file *f = c->topics_file ? topics_file_load(c->topics_file, trust, stderr) : NULL;
+    bool good = !c->topics_file || f;
+    topics_file_free(f);
+    trust_free(trust);
+    return good;
+}
+
 static int check(const struct conf *c)
 {
     char error[512];
@@ -371,6 +382,8 @@ static int check(const struct conf *c)
     if (c->acl_file && !acl)
         status = EXIT_FAILURE;
     acl_unref(acl);
+    if (!check_topics_file(c))
+        status = EXIT_FAILURE;
     if (audit_log_check(c, error, sizeof error) != ERR_OK) {
         fprintf(stderr, "%s\n", error);
         status = EXIT_FAILURE;

@@ -102,12 +102,31 @@ static bool load_tls(struct policy *p, FILE *errors)
     return good;
 }
 
-/* The files have just been read by load_tls: what is wrong with them has been said. */
-static void load_signer(struct policy *p, const struct conf_listener *l)
+static const struct conf_listener *first_tls(const struct conf *c)
+{
+    for (size_t i = 0; i < c->n_listeners; i++)
+        if (!c->listeners[i].plaintext)
+            return &c->listeners[i];
+    return NULL;
+}
+
+struct trust *policy_load_trust(const struct conf *conf)
 {
     char error[512];
     struct tls_options o;
-    struct tls_pin *pins = options_of(p->conf, l, &o);
+    const struct conf_listener *l = first_tls(conf);
+    struct tls_pin *pins = l ? options_of(conf, l, &o) : NULL;
+    struct trust *t = pins ? trust_new(&o, error, sizeof error) : NULL;
+    free(pins);
+    return t;
+}
+
+/* The files have just been read by load_tls: what is wrong with them has been said. */
+static void load_signer(struct policy *p)
+{
+    const struct conf_listener *l = first_tls(p->conf);
+    if (!l)
+        return;
     size_t cert_len = 0, key_len = 0;
     char *cert = textfile_read(l->certfile, &cert_len, NULL), *key = textfile_read(l->keyfile, &key_len, NULL);
     if (cert && key && keypair_new(&p->signer, cert, cert_len, key, key_len) == ERR_OK)
@@ -116,24 +135,20 @@ static void load_signer(struct policy *p, const struct conf_listener *l)
         secmem_wipe(key, key_len);
     free(cert);
     free(key);
-    if (pins)
-        p->trust = trust_new(&o, error, sizeof error);
-    free(pins);
+    p->trust = policy_load_trust(p->conf);
 }
 
 /* Whatever is wrong is reported, not just the first. */
 static bool load_files(struct policy *p, FILE *errors)
 {
     bool good = load_tls(p, errors);
-    for (size_t i = 0; good && i < p->n_listeners; i++)
-        if (!p->conf->listeners[i].plaintext) {
-            load_signer(p, &p->conf->listeners[i]);
-            break;
-        }
-    if (!p->conf->acl_file)
-        return good;
-    p->acl = acl_load(p->conf->acl_file, errors);
-    return good && p->acl;
+    if (good)
+        load_signer(p);
+    if (p->conf->acl_file && !(p->acl = acl_load(p->conf->acl_file, errors)))
+        good = false;
+    if (p->conf->topics_file && !(p->topics = topics_file_load(p->conf->topics_file, p->trust, errors)))
+        good = false;
+    return good;
 }
 
 struct policy *policy_new(struct conf *take_conf, unsigned loops, unsigned generation, FILE *errors)
@@ -171,6 +186,7 @@ void policy_unref(struct policy *p)
     acl_unref(p->acl);
     keypair_free(p->signer);
     trust_free(p->trust);
+    topics_file_free(p->topics);
     conf_free(p->conf);
     free(p);
 }

@@ -4,6 +4,7 @@
 #ifndef BROKER_POLICY_H
 #define BROKER_POLICY_H
 
+#include "broker/topics_file.h"
 #include "conf/conf.h"
 #include "crypto/keys.h"
 #include "crypto/tls.h"
@@ -23,6 +24,7 @@ struct policy {
     struct keypair *signer;           /* the first TLS listener's: signs envelopes; NULL: none, or of a kind that cannot. Registrar's thread */
     uint8_t server[32];               /* SHA-256 of its certificate; zeros without signer */
     struct trust *trust;              /* its authorities; NULL: none */
+    struct topics_file *topics;       /* NULL: no topics_file */
     size_t n_listeners;
     struct tls_ctx *tls[];            /* of each of conf's listeners; NULL: plain text on loopback */
 };
@@ -33,6 +35,8 @@ struct policy *policy_new(struct conf *take_conf, unsigned loops, unsigned gener
 /* The context of conf's i-th listener, which has TLS. NULL: what is wrong was printed to errors, as what is odd is in any case
  * ("FILE:LINE: warning: ..."). */
 struct tls_ctx *policy_load_tls(const struct conf *conf, size_t i, FILE *errors) MUST_CHECK;
+/* The authorities of conf's first TLS listener; NULL: there are none, or they cannot be read (policy_load_tls says so). */
+struct trust *policy_load_trust(const struct conf *conf) MUST_CHECK;
 struct policy *policy_ref(struct policy *p);
 void policy_unref(struct policy *p); /* any thread; NULL is fine */
 

@@ -111,6 +111,8 @@ enum err registrar_store(struct registrar *r, const char *name, const void *valu
     struct store_op op = {.reply = &r->answers, .done = on_stored, .verb = STORE_META, .u.meta = {.name = name, .value = value, .len = len}};
     if (!r->b->vault)
         return ERR_OK; /* nothing outlives the process */
+    if (r->alone)
+        return store_meta_put(r->b->store, name, value, len);
     store_submit(r->b->store, &op);
     wait_for(r, 1);
     return op.result;
@@ -177,6 +179,10 @@ static struct round *make_round(struct registrar *r, struct space_map *map, cons
 
 static void run_round(struct registrar *r, struct round *list)
 {
+    if (r->alone) {
+        free_rounds(list);
+        return;
+    }
     for (unsigned i = 0; list && i < r->b->n_loops; i++) {
         struct round *m = list;
         list = (struct round *)m->mail.next;
@@ -489,20 +495,39 @@ static void free_keep_op(struct store_op *op)
     free(op);
 }
 
+static void certificate_name(const uint8_t *der, size_t len, char name[static sizeof DIRECTORY_STORE_PREFIX + 64])
+{
+    uint8_t fingerprint[32];
+    hash_sha256(der, len, fingerprint);
+    memcpy(name, DIRECTORY_STORE_PREFIX, sizeof DIRECTORY_STORE_PREFIX);
+    hex_write(name + sizeof DIRECTORY_STORE_PREFIX - 1, fingerprint, sizeof fingerprint);
+}
+
+enum err registrar_keep_certificate(struct registrar *r, const uint8_t *der, size_t len)
+{
+    char name[sizeof DIRECTORY_STORE_PREFIX + 64];
+    bool added = false;
+    enum err e = directory_add(r->directory, der, len, &added);
+    if (e != ERR_OK || !added)
+        return e;
+    certificate_name(der, len, name);
+    e = registrar_store(r, name, der, len);
+    if (e != ERR_OK)
+        log_error("a member's certificate is not stored: %s", err_text(e));
+    return ERR_OK;
+}
+
 static void on_certificate(struct mail *mail, void *owner)
 {
     struct certificate_mail *m = (struct certificate_mail *)mail;
     struct registrar *r = owner;
     bool added = false;
-    uint8_t fingerprint[32];
     enum err e = directory_add(r->directory, m->der, m->len, &added);
     if (e != ERR_OK)
         log_error("a client's certificate is not kept: %s", err_text(e));
     struct keep_op *o = added && r->b->vault && !atomic_load(&r->stopping) ? calloc(1, sizeof *o) : NULL;
     if (o) { /* nobody waits for it: the client brings it again */
-        hash_sha256(m->der, m->len, fingerprint);
-        memcpy(o->name, DIRECTORY_STORE_PREFIX, sizeof DIRECTORY_STORE_PREFIX);
-        hex_write(o->name + sizeof DIRECTORY_STORE_PREFIX - 1, fingerprint, sizeof fingerprint);
+        certificate_name(m->der, m->len, o->name);
         o->der = m->der;
         m->der = NULL;
         o->op = (struct store_op){.verb = STORE_META, .free_op = free_keep_op, .u.meta = {.name = o->name, .value = o->der, .len = m->len}};
@@ -600,10 +625,16 @@ struct policy_mail {
 static void on_policy(struct mail *mail, void *owner)
 {
     struct registrar *r = owner;
-    policy_unref(r->policy);
+    struct policy *former = r->policy;
     r->policy = ((struct policy_mail *)mail)->policy;
     pool_free(mail);
     const struct conf *c = r->policy->conf;
+    if (!atomic_load(&r->stopping)) {
+        declare_left(former->topics, r->policy->topics);
+        r->pending = false;
+        declare_all(r);
+    }
+    policy_unref(former);
     atomic_store(&r->in_use, c->n_topic_admins > 0 || space_map_count(r->map) > 0);
 }
 
@@ -670,6 +701,7 @@ struct registrar *registrar_new(struct broker *b, FILE *errors)
         return NULL;
     }
     r->b = b;
+    r->alone = true;
     r->policy = policy_ref(b->policy);
     mailbox_init(&r->inbox, wake, &r->wake);
     mailbox_init(&r->answers, wake, &r->answer);
@@ -684,8 +716,9 @@ struct registrar *registrar_new(struct broker *b, FILE *errors)
         e = store_meta_each(b->store, DIRECTORY_STORE_PREFIX, load_certificate, r);
     if (e == ERR_OK && b->vault)
         e = store_meta_each(b->store, UPLOAD_STORE_PREFIX, load_upload, r);
-    if (e != ERR_OK) {
+    if (e != ERR_OK)
         (void)fprintf(errors, "the store's key spaces cannot be loaded: %s\n", err_text(e));
+    if (e != ERR_OK || !declare_fits(r->policy, r->map, errors)) {
         registrar_free(r);
         return NULL;
     }
@@ -704,7 +737,7 @@ struct space_map *registrar_map(const struct registrar *r)
 static void wait_for_mail(struct registrar *r)
 {
     struct timespec until;
-    bool look = false;
+    bool look = r->pending;
     for (size_t i = 0; i < space_map_count(r->map); i++)
         look |= space_map_at(r->map, i)->spec.rotate_age_s > 0;
     clock_gettime(CLOCK_REALTIME, &until);
@@ -722,13 +755,27 @@ static void *thread_main(void *arg)
         wait_for_mail(r);
         mailbox_run(&r->inbox, r);
         rotate_old(r);
+        if (r->pending)
+            declare_all(r);
     }
     pool_drain();
     return NULL;
 }
 
+enum err registrar_begin(struct registrar *r)
+{
+    declare_all(r);
+    for (unsigned i = 0; i < r->b->n_loops; i++) {
+        struct loop *l = r->b->loops[i];
+        space_map_unref(l->spaces);
+        l->spaces = space_map_count(r->map) > 0 ? space_map_ref(r->map) : NULL;
+    }
+    return r->pending ? ERR_IO : ERR_OK;
+}
+
 enum err registrar_start(struct registrar *r)
 {
+    r->alone = false;
     sigset_t all, old; /* signals go to the main thread */
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &old);

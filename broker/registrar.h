@@ -12,6 +12,10 @@ struct registrar;
 
 /* Loads key spaces and certificates from the store (main thread, before store_start). NULL: what is wrong was printed to errors. */
 struct registrar *registrar_new(struct broker *b, FILE *errors) MUST_CHECK;
+/* Makes the key spaces what the topics_file declares, before anybody connects (main thread, before loops and store run). */
+enum err registrar_begin(struct registrar *r) MUST_CHECK;
+/* Could the spaces of map become what p's topics_file declares? If not, errors says why. Any thread. */
+bool declare_fits(const struct policy *p, const struct space_map *map, FILE *errors) MUST_CHECK;
 /* Starts the thread. */
 enum err registrar_start(struct registrar *r) MUST_CHECK;
 /* Finishes the command under way and ends the thread; loops and store still run. */

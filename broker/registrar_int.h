@@ -36,6 +36,8 @@ struct registrar {
     sem_t wake, answer;
     pthread_t thread;
     bool started;              /* main thread */
+    bool alone;                /* neither loops nor the store's thread run yet: changes are made on the spot */
+    bool pending;              /* something is not yet as the topics_file declares it */
     atomic_bool stopping;
     atomic_bool in_use;        /* certificates are worth knowing */
 };
@@ -63,6 +65,16 @@ enum err registrar_offer(struct registrar *r, const struct space *s) MUST_CHECK;
 
 /* Submits one value (NULL: removal) and waits for the store. */
 enum err registrar_store(struct registrar *r, const char *name, const void *value, size_t len) MUST_CHECK;
+
+/* A certificate for the directory and, if it is new there, the store, whose failure is only logged. ERR_INVALID, ERR_NOMEM. */
+enum err registrar_keep_certificate(struct registrar *r, const uint8_t *der, size_t len) MUST_CHECK;
+
+/* Makes the key spaces what the policy's topics_file declares (broker/declare.c). What fails is logged, and r->pending says so. */
+void declare_all(struct registrar *r);
+/* Warns of key spaces that one file declared and the next does not. */
+void declare_left(const struct topics_file *former, const struct topics_file *now);
+/* Does the topics_file declare that key space? Then commands do not change it. */
+bool declared(const struct registrar *r, const char *name, size_t len);
 
 /* The answer to a command, which is JSON: text for free(), or NULL when out of memory (broker/control.c). */
 char *control_run(struct registrar *r, const struct identity *who, const uint8_t *json, size_t len) MUST_CHECK;

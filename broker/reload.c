@@ -55,8 +55,18 @@ static void on_policy(struct mail *m, void *owner)
 
 /* ---- main thread */
 
+static bool fits(struct broker *b, const struct policy *p, FILE *errors)
+{
+    pthread_mutex_lock(&b->spaces_lock);
+    struct space_map *map = space_map_ref(b->spaces);
+    pthread_mutex_unlock(&b->spaces_lock);
+    bool good = declare_fits(p, map, errors);
+    space_map_unref(map);
+    return good;
+}
+
 /* NULL: errors says why. */
-static struct policy *load_policy(const struct broker *b, struct conf *(*load)(void *arg, FILE *errors), void *arg, FILE *errors)
+static struct policy *load_policy(struct broker *b, struct conf *(*load)(void *arg, FILE *errors), void *arg, FILE *errors)
 {
     struct conf *next = load(arg, errors);
     if (!next)
@@ -66,7 +76,12 @@ static struct policy *load_policy(const struct broker *b, struct conf *(*load)(v
         conf_free(next);
         return NULL;
     }
-    return policy_new(next, b->n_loops, b->policy->generation + 1, errors);
+    struct policy *p = policy_new(next, b->n_loops, b->policy->generation + 1, errors);
+    if (p && !fits(b, p, errors)) {
+        policy_unref(p);
+        return NULL;
+    }
+    return p;
 }
 
 static void free_mails(struct mail *list)

@@ -65,6 +65,7 @@ static struct look look(const struct conf *c)
     for (size_t i = 0; i < c->n_include_dirs; i++)
         look_in(&l, c->include_dirs[i]);
     look_at(&l, c->acl_file);
+    look_at(&l, c->topics_file);
     for (size_t i = 0; i < c->n_listeners; i++) {
         const struct conf_listener *s = &c->listeners[i];
         const char *const files[] = {s->cafile, s->certfile, s->keyfile, s->crlfile};

@@ -51,20 +51,6 @@ void conf_listener_reset(struct conf_listener *l)
 
 /* ---- one line */
 
-/* '#' after white space starts a comment, where no topic filter is expected. */
-static struct text_line without_comment(struct text_line value)
-{
-	for (size_t i = 0; i < value.len; i++) {
-		if (value.p[i] == '#' && (i == 0 || value.p[i - 1] == ' ' || value.p[i - 1] == '\t')) {
-			value.len = i;
-			break;
-		}
-	}
-	while (value.len && (value.p[value.len - 1] == ' ' || value.p[value.len - 1] == '\t'))
-		value.len--;
-	return value;
-}
-
 static void unknown_key(struct parser *p, struct text_line name)
 {
 	char quoted[TEXT_QUOTED_MAX];
@@ -112,7 +98,8 @@ static void parse_line(struct parser *p, struct text_line line)
 		unknown_key(p, name);
 		return;
 	}
-	struct text_line value = key->filter ? line : without_comment(line);
+	/* '#' after white space starts a comment, where no topic filter is expected. */
+	struct text_line value = key->filter ? line : text_uncommented(line);
 	switch (key->class) {
 	case KEY_SUPPORTED:
 		if (!is_repeated(p, key))
@@ -395,6 +382,7 @@ void conf_free(struct conf *c)
 	free(c->pid_file);
 	free(c->log_file);
 	free(c->acl_file);
+	free(c->topics_file);
 	for (size_t i = 0; i < c->n_pins; i++)
 		free(c->pins[i].cn);
 	free(c->pins);

@@ -91,6 +91,7 @@ struct conf {
 	struct log_conf log;
 	char *log_file;                       /* owns log.file */
 	char *acl_file;
+	char *topics_file;                    /* declares key spaces; NULL: none */
 	struct conf_pin *pins;
 	size_t n_pins;
 	char **clientid_patterns;             /* a client id has to fit one; none: every one does (broker/clientid.h) */

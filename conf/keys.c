@@ -82,6 +82,7 @@ const struct conf_key conf_keys[] = {
 
 	/* who may do what */
 	{ "acl_file", G(acl_file), FILE_PATH },
+	{ "topics_file", G(topics_file), FILE_PATH },
 	{ "pin", .type = KEY_PIN, .expect = "a CN, then the SHA-256 of its public key in 64 hexadecimal digits" },
 	{ "clientid_pattern", .type = KEY_CLIENTID_PATTERN, .max = 256,
 		.expect = "a text of at most 256 bytes where %u stands for the CN and * for any text" },
