@@ -507,7 +507,7 @@ bool options_read(struct options *o, unsigned command, int argc, char **argv, bo
 	o->reconnect_max_s = 60;
 	o->random_filter = 100;
 	o->accept = "live,late,past";
-	o->history_count = o->history_age_s = o->history_bytes = o->rotate_age_s = o->rotate_count = -1;
+	o->max_age_ms = o->history_count = o->history_age_s = o->history_bytes = o->rotate_age_s = o->rotate_count = -1;
 	bool good = read_file(o, argv[0], command) && read_environment(o, argv[0], command) && read_words(o, command, argc, argv, help) &&
 	            fits(o, argv[0], command);
 	if (!good)

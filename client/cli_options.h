@@ -46,7 +46,7 @@ struct options { /* NOLINT(clang-analyzer-optin.performance.Padding): in groups 
 	/* sub */
 	const char *format, *history, *accept, *transcript;
 	bool no_newline, no_retained, retained_only, remove_retained, exit_after_suback, pretty;
-	int64_t max_age_ms;
+	int64_t max_age_ms; /* -1: not given */
 	/* sealing */
 	bool sign, require_signature, sealed, plain;
 	const char *state;

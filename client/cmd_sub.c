@@ -210,18 +210,27 @@ static bool keep(struct sub *s, const struct received *m, const struct sealmq_me
 	return false;
 }
 
+/* What --max-age has against a message; NULL: nothing. */
+static const char *too_old(const struct sub *s, const struct sealmq_message *sealed)
+{
+	uint64_t now = clock_wall_ms(), limit = (uint64_t)s->o->max_age_ms;
+	if (s->o->max_age_ms < 0 || (sealed->time_ms != 0 && (now <= sealed->time_ms || now - sealed->time_ms <= limit)))
+		return NULL;
+	return sealed->time_ms == 0 ? "of unknown age: its sender has no clock" : "older than --max-age";
+}
+
 /* What the options say about an authentic message. */
 static void on_opened(void *ctx, const struct received *m, const void *plain, const struct sealmq_message *sealed)
 {
 	struct sub *s = ctx;
-	uint64_t now = clock_wall_ms();
+	const char *old = too_old(s, sealed);
 	if (!listed(s->o->accept, sealmq_verdict_text(sealed->verdict))) {
 		if (sealed->verdict == SEALMQ_DUPLICATE)
 			s->duplicates++; /* a redelivery is no error */
 		else
 			refuse(s, m, sealmq_verdict_text(sealed->verdict));
-	} else if (s->o->max_age_ms && (sealed->time_ms == 0 || (now > sealed->time_ms && now - sealed->time_ms > (uint64_t)s->o->max_age_ms))) {
-		refuse(s, m, "older than --max-age");
+	} else if (old) {
+		refuse(s, m, old);
 	} else if (keep(s, m, sealed)) {
 		show(s, m, plain, sealed->len, sealed);
 	}
@@ -235,7 +244,7 @@ static void on_plain(void *ctx, const struct received *m)
 		refuse(s, m, "not signed: it is plain text");
 	else if (s->o->sealed && !is_answer)
 		refuse(s, m, "plain text");
-	else if (s->o->max_age_ms && !is_answer)
+	else if (s->o->max_age_ms >= 0 && !is_answer)
 		refuse(s, m, "of unknown age: it is plain text");
 	else
 		show(s, m, m->payload, m->payload_len, NULL);

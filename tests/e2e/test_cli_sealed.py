@@ -130,13 +130,6 @@ def test_the_past(cli, name):
     assert cli("bob").run("sub", "-t", f"{kept}/x", "--history", "2", "-C", 2).stdout == "three\nfour\n"
 
 
-def test_max_age(cli, name):
-    cli("boss").run("topic", "create", name, "--member", "ann", "--member", "bob", "--history", 10)
-    cli("ann").pub("-t", name, "-m", "old")
-    sub = cli("bob").start("sub", "-t", name, "--max-age", "0s", "--accept", "live,late,past,duplicate", "-W", 2)
-    assert sub.finish(status=27) is not None
-
-
 @pytest.mark.parametrize("qos", [1, 2])
 def test_rotation_under_load_loses_nothing(cli, topic, qos):
     n = 400

@@ -87,12 +87,13 @@ class Member:
         m = self.mqtt.recv_publish(f"$KEYS/{topic}", retain=retain)
         return self.open_envelope(m.payload)
 
-    def seal(self, topic, plain, kid=None, signed=False, sender=None, stream=None, publisher=None, seq=None):
+    def seal(self, topic, plain, kid=None, signed=False, sender=None, stream=None, publisher=None, seq=None, time_ms=None):
         kid = kid or self.newest
         key, meta = self.keys[kid]
         self.seq += 1
         topic_key = formats.topic_key_of_grant(key, meta["filter"], topic)
-        sealed = formats.seal(topic_key, topic, kid, stream or self.stream, self.seq if seq is None else seq, int(time.time() * 1000),
+        sealed = formats.seal(topic_key, topic, kid, stream or self.stream, self.seq if seq is None else seq,
+                              int(time.time() * 1000) if time_ms is None else time_ms,
                               sender or self.fingerprint[:16], plain, publisher, signed)
         return formats.sign(self.key, topic, sealed) if signed else sealed
 

@@ -424,6 +424,135 @@ START_TEST(a_message_of_another_topic_does_not_open)
 }
 END_TEST
 
+/* Kid, stream and sender are part of the key: exchanging one of them for another that is as good gives nothing that opens. */
+START_TEST(a_message_under_another_kid_stream_or_sender_does_not_open)
+{
+	static const char *const what[] = { "kid", "stream", "sender" };
+	const struct grant both[] = { { .epoch = 1, .sign = SIGN_OPTIONAL }, { .epoch = 2, .sign = SIGN_OPTIONAL } };
+	uint8_t other[3][16] = { "", "stream1", "" }, rsas[32];
+	ck_assert_int_eq(give(both, 2, server), SEALMQ_OK);
+	know(good);
+	kid_of(2, other[0]);
+	cert_fingerprint(keypair_cert(rsa), rsas);
+	memcpy(other[2], rsas, 16);
+	for (int i = 0; i < 3; i++) {
+		struct made m = make(good, false, head_of((uint64_t)i), topic);
+		struct cose c = parsed(&m);
+		const uint8_t *now[] = { c.head.kid, c.head.stream, c.head.sender };
+		size_t n = i == 2 ? 16 : 8, at = 0;
+		while (memcmp(m.bytes + at, now[i], n) != 0)
+			at++;
+		memcpy(m.bytes + at, other[i], n);
+		ck_assert_msg(take(&m, 0) == SEALMQ_REFUSED && strcmp(sealmq_reason(h), "not authentic for this topic, key and sender") == 0, "%s: %s", what[i],
+		              sealmq_reason(h));
+	}
+}
+END_TEST
+
+/* The inner space is known: what is sealed for its topic under the outer one's key id does not pass, although the key is here. */
+START_TEST(a_parents_key_id_is_refused_in_a_sub_space)
+{
+	uint8_t issuer[32];
+	give_first();
+	know(good);
+	struct made m = make(good, false, head_of(0), topic);
+	cert_fingerprint(keypair_cert(server), issuer);
+	ck_assert_int_eq(sealmq_pin(h, "plant/line1", issuer, SEALMQ_BROKER, SEALMQ_SIGN_OFF, 0), SEALMQ_OK);
+	ck_assert_int_eq(take(&m, 0), SEALMQ_REFUSED);
+	ck_assert_str_eq(sealmq_reason(h), "the key id is another key space's");
+	size_t n;
+	ck_assert_int_eq(sealmq_seal(h, topic, "x", 1, 0, plain, sizeof plain, &n), SEALMQ_NEED_KEYS);
+}
+END_TEST
+
+START_TEST(a_stripped_signature_is_refused_where_one_is_required)
+{
+	ck_assert_int_eq(give(&(struct grant){ .epoch = 1, .sign = SIGN_REQUIRED }, 1, server), SEALMQ_OK);
+	struct made m = seal_own(SEALMQ_SIGN);
+	struct cose c = parsed(&m);
+	ck_assert_int_eq(sealmq_open(h, topic, c.encrypt0.p, der_len(c.encrypt0), 0, plain, sizeof plain, &seen), SEALMQ_REFUSED);
+	ck_assert_str_eq(sealmq_reason(h), "not signed, and the key space requires it");
+}
+END_TEST
+
+/* Opens the member with other authorities and lists. */
+static void reopen(const char *cafile, const char *crlfile)
+{
+	char why[256] = "";
+	sealmq_close(h);
+	const struct sealmq_options o = { .certfile = pki_path("rsa.crt"), .keyfile = pki_path("rsa.key"), .cafile = pki_path(cafile), .crlfile = pki_path(crlfile) };
+	ck_assert_msg(sealmq_open_member(&h, &o, why, sizeof why) == SEALMQ_OK, "%s", why);
+	give_first();
+}
+
+/* What a sender's certificate must be, signed or not: of an authority, over a known intermediate too, in its time, not revoked. */
+START_TEST(the_senders_chain_dates_and_revocation_are_checked)
+{
+	struct keypair *via = load("viainter"), *ended = NULL;
+	uint8_t cert[8192], key[8192];
+	const struct cert *c = keypair_cert(via);
+	struct made m = make(via, true, head_of(0), topic);
+	give_first();
+	ck_assert_int_eq(sealmq_take_cert(h, c->whole.p, der_len(c->whole)), SEALMQ_REFUSED); /* the intermediate is not known */
+	reopen("cas.pem", "both.crl");
+	know(via);
+	ck_assert_int_eq(take(&m, 0), SEALMQ_OK);
+	ck_assert_str_eq(seen.sender, "viainter");
+	reopen("cas.pem", "interrevoked.crl"); /* the intermediate is revoked, and with it all that it has signed */
+	know(via);
+	ck_assert_int_eq(take(&m, 0), SEALMQ_REFUSED);
+	ck_assert_int_eq(take(&m, SEALMQ_FROM_PAST), SEALMQ_OK);
+	ck_assert_int_eq(seen.verdict, SEALMQ_REVOKED_SINCE);
+	size_t n = pki_read("ended.crt", cert, sizeof cert);
+	ck_assert_int_eq(keypair_new(&ended, cert, n, key, pki_read("good.key", key, sizeof key)), ERR_OK);
+	c = keypair_cert(ended);
+	ck_assert_int_eq(sealmq_take_cert(h, c->whole.p, der_len(c->whole)), SEALMQ_REFUSED);
+	ck_assert_str_eq(sealmq_reason(h), "certificate expired");
+	m = make(ended, true, head_of(0), topic);
+	ck_assert_int_eq(take(&m, SEALMQ_FROM_PAST), SEALMQ_NEED_CERT);
+	keypair_free(via);
+	keypair_free(ended);
+}
+END_TEST
+
+/* The algorithm follows from the sender's key, and no other is taken. */
+START_TEST(ec_keys_sign_by_es256_and_rsa_keys_by_ps256)
+{
+	static const uint8_t es256[] = { 0xd2, 0x84, 0x43, 0xa1, 0x01, 0x26 }, ps256[] = { 0xd2, 0x84, 0x44, 0xa1, 0x01, 0x38, 0x24 };
+	give_first();
+	know(good);
+	struct made by_ec = make(good, true, head_of(0), topic), by_rsa = seal_own(SEALMQ_SIGN);
+	ck_assert_mem_eq(by_ec.bytes, es256, sizeof es256);
+	ck_assert_mem_eq(by_rsa.bytes, ps256, sizeof ps256);
+	ck_assert_int_eq(take(&by_ec, SEALMQ_REQUIRE_SIGNATURE), SEALMQ_OK);
+	ck_assert_int_eq(take(&by_rsa, SEALMQ_REQUIRE_SIGNATURE), SEALMQ_OK);
+	by_ec.bytes[5] = 0x27; /* another algorithm of the same length of name */
+	ck_assert_int_ne(take(&by_ec, SEALMQ_FROM_PAST), SEALMQ_OK);
+}
+END_TEST
+
+/* ---- what a program keeps */
+
+START_TEST(what_is_known_of_spaces_is_told_and_given_back)
+{
+	struct sealmq_space s;
+	ck_assert_int_eq(sealmq_space_at(h, 0, &s), SEALMQ_INVALID);
+	ck_assert_int_eq(give(&(struct grant){ .epoch = 2, .sign = SIGN_REQUIRED, .mode = SEAL_OWNER }, 1, server), SEALMQ_OK);
+	ck_assert_int_eq(sealmq_space_at(h, 0, &s), SEALMQ_OK);
+	ck_assert(strcmp(s.name, "plant") == 0 && s.epoch == 2 && s.mode == SEALMQ_OWNER && s.sign == SEALMQ_SIGN_REQUIRED);
+	teardown();
+	setup();
+	ck_assert_int_eq(sealmq_pin(h, s.name, s.issuer, s.mode, s.sign, s.epoch), SEALMQ_OK);
+	free(s.name);
+	ck_assert_int_eq(give(&(struct grant){ .epoch = 1, .sign = SIGN_REQUIRED, .mode = SEAL_OWNER }, 1, server), SEALMQ_REFUSED);
+	ck_assert_str_eq(sealmq_reason(h), "the epoch has gone down");
+	ck_assert_int_eq(give(&(struct grant){ .epoch = 2, .sign = SIGN_REQUIRED }, 1, server), SEALMQ_REFUSED);
+	ck_assert_int_eq(give(&(struct grant){ .epoch = 3, .sign = SIGN_REQUIRED, .mode = SEAL_OWNER }, 1, good), SEALMQ_REFUSED);
+	ck_assert_int_eq(give(&(struct grant){ .epoch = 2, .sign = SIGN_REQUIRED, .mode = SEAL_OWNER }, 1, server), SEALMQ_OK);
+	ck_assert_int_eq(sealmq_space_at(h, 1, &s), SEALMQ_INVALID);
+}
+END_TEST
+
 /* ---- streams, forks */
 
 START_TEST(a_stream_is_new_at_each_connect_and_for_a_will)
@@ -556,6 +685,12 @@ int main(void)
 	tcase_add_test(t, a_stripped_signature_does_not_open);
 	tcase_add_test(t, no_flipped_byte_and_no_shorter_message_opens);
 	tcase_add_test(t, a_message_of_another_topic_does_not_open);
+	tcase_add_test(t, a_message_under_another_kid_stream_or_sender_does_not_open);
+	tcase_add_test(t, a_parents_key_id_is_refused_in_a_sub_space);
+	tcase_add_test(t, a_stripped_signature_is_refused_where_one_is_required);
+	tcase_add_test(t, the_senders_chain_dates_and_revocation_are_checked);
+	tcase_add_test(t, ec_keys_sign_by_es256_and_rsa_keys_by_ps256);
+	tcase_add_test(t, what_is_known_of_spaces_is_told_and_given_back);
 	tcase_add_test(t, a_stream_is_new_at_each_connect_and_for_a_will);
 	tcase_add_test(t, a_forked_handle_is_refused_and_repeats_nothing);
 	tcase_add_test(t, buffers_that_are_too_small_are_told);
