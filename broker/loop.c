@@ -158,6 +158,7 @@ static void after_block(struct ev_loop *ev) EV_NOEXCEPT
     epoch_online(l->broker->epoch, l->epoch_id);
     read_clocks(l);
     l->routed = l->routed_qos0 = 0;
+    l->visited_before = match_cache_visited(l->cache);
     look_at_others(l);
     STATS_ADD(l, turns, 1);
 }

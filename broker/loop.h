@@ -82,6 +82,7 @@ struct loop { /* NOLINT(clang-analyzer-optin.performance.Padding): in groups by 
     uint64_t now_ms, wall_ms;          /* monotonic and wall clock, read once a turn */
 
     struct match_cache *cache;
+    uint64_t visited_before;           /* match_cache_visited when the turn began */
     struct access_cache *access;       /* NULL until there is an acl_file */
     struct sessions *sessions;
     struct refused *refused;           /* publishers that wait for room in the store (broker/refused.h) */

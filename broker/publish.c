@@ -19,6 +19,7 @@
 #include <string.h>
 
 #define DELIVERIES_PER_STEP 20000U /* one connection's share of a turn */
+#define VISITS_PER_STEP 200000U    /* … in nodes of the trie: some ms, when its topics are new and others' filters many */
 #define HOPS_MAX 16U               /* members of a shared subscription that may not read a message, before it is given up */
 
 /* ---- order ---- */
@@ -405,7 +406,7 @@ static void hold_back(struct conn *c)
     struct loop *l = c->loop;
     if (conn_behind(c))
         conn_hold(c, HOLD_ACKS);
-    if (l->routed >= DELIVERIES_PER_STEP)
+    if (l->routed >= DELIVERIES_PER_STEP || match_cache_visited(l->cache) - l->visited_before >= VISITS_PER_STEP)
         conn_hold(c, HOLD_BACKLOG);
     for (unsigned i = 0; i < l->broker->n_loops; i++)
         if (i != l->index && loop_overloaded(l, i)) {

@@ -220,6 +220,10 @@ static bool subscribe_one(struct conn *c, const struct mqtt_filter *f, uint8_t *
         r = MQTT_QUOTA_EXCEEDED;
         why = "refused: max_subscriptions_per_client reached";
         STATS_ADD(c->loop, limit_subscriptions, 1);
+    } else if (!sub_set_shape_fits(&s->subs, inner.p, inner.len, conf->max_wildcard_shapes)) {
+        r = MQTT_QUOTA_EXCEEDED;
+        why = "refused: max_wildcard_shapes reached";
+        STATS_ADD(c->loop, limit_subscriptions, 1);
     } else {
         bool added;
         struct replay *past = is_shared(inner) ? NULL : replay_new(s, f->filter.p, f->filter.len, &spec, f->options & SUB_QOS); /* started behind SUBACK */

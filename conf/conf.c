@@ -302,6 +302,7 @@ static void set_defaults(struct parser *p)
 		.max_connect_packet_size = 128u << 10,
 		.max_keepalive_s = 65535,
 		.max_topic_levels = 200,
+		.max_wildcard_shapes = 100,
 		.handshake_timeout_s = 10,
 		.publish_wait_s = 30,
 		.will_grace_s = 60,

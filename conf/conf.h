@@ -54,6 +54,7 @@ struct conf {
 	uint32_t max_topic_levels;            /* default 200 */
 	uint64_t max_retained_messages;       /* 0: no limit */
 	uint32_t max_subscriptions_per_client;/* default 0: no limit */
+	uint32_t max_wildcard_shapes;         /* default 100; of one session (topics/trie.h: sub_set_shape_fits) */
 	uint64_t persistent_client_expiration_s; /* 0: never; mosquitto's 14d, 2w, 1h, 3m, 1y forms */
 	uint32_t handshake_timeout_s;         /* TLS handshake and CONNECT together; default 10 */
 	uint32_t publish_wait_s;              /* default 30; 0: a publisher whose message is refused is closed at once */

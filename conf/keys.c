@@ -120,6 +120,7 @@ const struct conf_key conf_keys[] = {
 	{ "max_topic_levels", G(max_topic_levels), RANGE(KEY_NUMBER, 1, TOPIC_LEVELS_MAX) },
 	{ "max_retained_messages", G(max_retained_messages), RANGE(KEY_COUNT, 0, UINT64_MAX) },
 	{ "max_subscriptions_per_client", G(max_subscriptions_per_client), RANGE(KEY_NUMBER, 0, UINT32_MAX) },
+	{ "max_wildcard_shapes", G(max_wildcard_shapes), RANGE(KEY_NUMBER, 1, 1000) },
 	{ "persistent_client_expiration", G(persistent_client_expiration_s), .type = KEY_EXPIRY },
 	{ "handshake_timeout", G(handshake_timeout_s), RANGE(KEY_SECONDS, 1, 3600) },
 	{ "max_handshakes_per_minute", G(max_handshakes_per_minute), RANGE(KEY_NUMBER, 0, 600000) },

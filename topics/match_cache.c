@@ -33,6 +33,7 @@ struct match_cache {
 	struct match *loose;  /* what the last call returned, when no entry holds it */
 	uint32_t *seen;       /* one per set: half of the hash of a topic that was not let in */
 	struct match_cache_stats stats;
+	uint64_t visited;
 	struct entry *entries;
 };
 
@@ -107,6 +108,7 @@ static struct match *entry_get(struct match_cache *c, struct entry *e)
 		c->last = NULL;
 		return NULL;
 	}
+	c->visited += m->visited;
 	match_unref(e->match);
 	e->match = m;
 	e->generation = generation;
@@ -184,9 +186,12 @@ struct match *match_cache_get(struct match_cache *c, const uint8_t *topic, size_
 	uint64_t generation = trie_generation_of(c->trie, stripe);
 	struct match *m = trie_match(c->trie, topic, len);
 	c->loose = NULL;
+	c->visited += m ? m->visited : 0;
 	if (m && !entry_fill(c, hash, topic, len, stripe, generation, m))
 		c->loose = m;
 	return m;
 }
+
+uint64_t match_cache_visited(const struct match_cache *c) { return c->visited; }
 
 void match_cache_stats(const struct match_cache *c, struct match_cache_stats *out) { *out = c->stats; }

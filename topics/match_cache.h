@@ -15,6 +15,9 @@ void match_cache_free(struct match_cache *c);
  * compare and one generation check; a repeat of the last topic skips the hash. */
 struct match *match_cache_get(struct match_cache *c, const uint8_t *topic, size_t len) MUST_CHECK;
 
+/* Nodes of the trie that its misses have looked at, since ever: a match may cost much more than the average. */
+uint64_t match_cache_visited(const struct match_cache *c);
+
 struct match_cache_stats { uint64_t hits, misses; };
 void match_cache_stats(const struct match_cache *c, struct match_cache_stats *out);
 

@@ -3,6 +3,7 @@
  * change needs, publish, count the generation, release. Nothing is held while waiting for anything else. */
 #include "topics/trie_int.h"
 
+#include "topics/shapes_int.h"
 #include "topics/share_int.h"
 #include "topics/sub_set_int.h"
 
@@ -119,12 +120,13 @@ static struct share_presence *presence_of(const struct request *r)
 
 static void presence_expired(struct epoch_item *item) { free(item); /* first member */ }
 
-/* With the last subscription go the set's index and its presence; readers may be looking at the latter. */
+/* With the last subscription go the set's index, its shapes and its presence; readers may be looking at the latter. */
 static void set_trim(struct trie *t, int thread, struct sub_set *set)
 {
 	if (set->count > 0)
 		return;
 	sub_index_free(set);
+	shapes_free(set, &t->tree);
 	if (!set->presence)
 		return;
 	tree_bytes_sub(&t->tree, sizeof *set->presence);
@@ -230,12 +232,14 @@ static enum err subscribe(const struct request *r, bool *added)
 		else
 			slot_change(&n->value, r->set->handle, r->how);
 	} else {
-		if (!sub_index_reserve(r->set, t))
+		struct shape shape = shape_of_filter(r->topic.filter, r->topic.filter_len);
+		if (!sub_index_reserve(r->set, t) || !shapes_reserve(r->set, r->tree, &shape))
 			return ERR_NOMEM;
 		enum err e = r->topic.group ? shared_add(r, &at, &ref) : plain_add(r, &at, &ref);
 		if (e != ERR_OK)
 			return e;
 		sub_index_add(r->set, ref);
+		shapes_add(r->set, &shape);
 		atomic_fetch_add_explicit(&t->subscriptions, 1, memory_order_relaxed);
 		atomic_fetch_add_explicit(&t->shared, r->topic.group != NULL, memory_order_relaxed);
 	}
@@ -259,13 +263,15 @@ enum err trie_subscribe(struct trie *t, int thread, struct sub_set *set, const u
 
 /* ---- unsubscribing ---- */
 
-/* Takes the set's session from the node; the set's index is the caller's. */
-static void leave(struct trie *t, int thread, const struct sub_set *set, node_ref ref)
+/* Takes the set's session from the node, and the filter's shape from the set; the set's index is the caller's. */
+static void leave(struct trie *t, int thread, struct sub_set *set, node_ref ref)
 {
 	struct tree *tree = &t->tree;
 	struct node *n = tree_at(tree, ref);
 	struct share_group *g = share_of_node(n);
 	unsigned stripe = stripe_of_node(t, n);
+	struct shape shape = shape_of_node(tree, g ? tree_at(tree, n->parent) : n);
+	shapes_remove(set, tree, &shape);
 	if (!g) {
 		slot_remove(tree, thread, &n->value, set->handle);
 		tree_prune(tree, thread, ref);

@@ -49,6 +49,9 @@ struct match {
 	uint32_t n_targets;
 	uint32_t n_groups;
 	uint32_t n_persistent;            /* targets whose session is persistent */
+	/* Nodes of the trie that were looked at to make it. At level k (from 0) of the topic these are at most, each with its '#':
+	 * 2^k, and 1 + k for filters with one '+' or none, plus one for each shape of more (sub_set_shape_fits) of each session. */
+	uint32_t visited;
 	struct share_group **groups;      /* one reference each */
 	struct target targets[];
 };
@@ -74,8 +77,12 @@ struct sub_set {
 	struct sub_index *index;          /* topics/-private; NULL when empty */
 	uint32_t count;
 	struct share_presence *presence;  /* topics/-private; NULL until the first shared subscription */
+	struct shapes *shapes;            /* topics/-private; NULL while no filter has two '+' */
 };
 void sub_set_init(struct sub_set *set, sub_handle handle);
+/* May the set have this filter too, when of those with two '+' or more at most max are to differ in which levels are '+'? That bounds what a
+ * match costs: see match.visited. */
+bool sub_set_shape_fits(const struct sub_set *set, const uint8_t *filter, size_t len, uint32_t max);
 
 /* Adds filter (with or without $share/g/) or changes the options of the one that is there; *added tells which.
  * thread: the caller's epoch id. ERR_INVALID: more than TOPIC_LEVELS_MAX levels, or a malformed $share. ERR_NOMEM. */

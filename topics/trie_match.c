@@ -2,9 +2,9 @@
 /* Matching: the readers' side of the subscription trie. No lock; any thread that is online in the epoch.
  *
  * The walk goes level by level over all nodes at once that the topic has led to (the frontier), so that their cache misses overlap.
- * What bounds it: every node of the frontier is on the path of an existing filter whose beginning matches, and is reached once. So
- * one publish looks at no more nodes than there are filters that begin like the topic, times levels, and at most 2^k at level k; who
- * wants it to be many must subscribe to as many filters first. */
+ * What bounds it: every node of the frontier is on the path of an existing filter whose beginning matches, and is reached once; two on
+ * one level differ in which levels before them were '+'. So one publish looks at no more nodes on a level than there are shapes of filters
+ * (shapes_int.h), of which a session may have few, and at most 2^k at level k. What it looked at is in match.visited. */
 #include "topics/slot_int.h"
 #include "topics/trie_int.h"
 
@@ -62,6 +62,7 @@ struct found {
 	bool unordered;   /* not yet sorted by handle and unique */
 	struct share_group **groups; /* malloced; NULL while there are none */
 	size_t n_groups, cap_groups;
+	size_t visited;
 	size_t n_nodes;
 	struct node *nodes[ON_STACK]; /* being fetched from memory; their subscribers are taken when it is full */
 	struct target here[2 * ON_STACK];
@@ -141,6 +142,7 @@ static bool found_push(struct found *f, struct node *n)
 	if (f->n_nodes == ON_STACK && !found_take(f))
 		return false;
 	__builtin_prefetch(n);
+	f->visited++;
 	f->nodes[f->n_nodes++] = n;
 	return true;
 }
@@ -202,6 +204,7 @@ static bool walk(const struct trie *trie, const uint8_t *topic, size_t len, stru
 	frontier_init(&b);
 	frontier_push(cur, t->root);
 	while (ok && cur->n > 0 && level_next(&c, &level)) {
+		found->visited += cur->n;
 		ok = walk_level(t, level, wildcards, cur, next, found);
 		struct frontier *done = cur;
 		cur = next;
@@ -308,6 +311,7 @@ static struct match *match_new(const struct found *f)
 	m->n_targets = (uint32_t)f->n;
 	m->n_groups = (uint32_t)f->n_groups;
 	m->n_persistent = 0;
+	m->visited = (uint32_t)f->visited;
 	m->groups = (struct share_group **)(void *)(m->targets + f->n);
 	for (size_t i = 0; i < f->n; i++) {
 		m->targets[i] = f->v[i];
@@ -322,7 +326,7 @@ struct match *trie_match(struct trie *t, const uint8_t *topic, size_t len)
 {
 	struct found found;
 	found.v = found.here;
-	found.n = found.n_groups = found.cap_groups = found.n_nodes = 0;
+	found.n = found.n_groups = found.cap_groups = found.n_nodes = found.visited = 0;
 	found.cap = sizeof found.here / sizeof found.here[0];
 	found.unordered = false;
 	found.groups = NULL;
@@ -358,7 +362,7 @@ static size_t merge_targets(struct target *out, const struct match *a, const str
 
 struct match *match_union(struct match *a, struct match *b)
 {
-	struct found f = {.n = (size_t)a->n_targets + b->n_targets};
+	struct found f = {.n = (size_t)a->n_targets + b->n_targets, .visited = (size_t)a->visited + b->visited};
 	f.n_groups = (size_t)a->n_groups + b->n_groups;
 	f.v = malloc((f.n + 1) * sizeof *f.v);
 	f.groups = malloc((f.n_groups + 1) * sizeof *f.groups);

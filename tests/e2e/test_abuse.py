@@ -267,3 +267,15 @@ def test_subscriptions_of_one_client_are_counted(start_broker, name):
     assert c.subscribe("a", "b", "c", "d") == [0, 0, 0x80, 0x80]
     assert counter(broker, name, "limits/subscriptions") == 2
     assert len(re.findall("max_subscriptions_per_client reached", broker.log())) == 2
+
+
+def test_filters_of_many_shapes_are_refused(start_broker, name):
+    """Which levels are '+' may differ as often as max_wildcard_shapes says; the same shape again, and a single '+', are always taken."""
+    broker = start_broker({"max_wildcard_shapes": 2})
+    c = broker.client(name)
+    assert c.subscribe("a/+/+", "+/+/b", "+/+/c/#", "b/+/+/d") == [0, 0, 0, 0]
+    assert c.subscribe("+/b/+", "$share/g/+/b/+", "a/b/+", "+/#", "a/b/c") == [0x80, 0x80, 0, 0, 0]
+    c.unsubscribe("a/+/+", "b/+/+/d")
+    assert c.subscribe("$share/g/+/b/+") == [0]
+    assert counter(broker, name, "limits/subscriptions") == 2
+    assert len(re.findall("max_wildcard_shapes reached", broker.log())) == 2

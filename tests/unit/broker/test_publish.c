@@ -456,6 +456,63 @@ START_TEST(a_broker_may_end_before_they_have)
 }
 END_TEST
 
+/* ---- what a match costs ---- */
+
+/* As many shapes as a session may have; each new topic meets some hundred nodes of the trie. */
+static void subscribe_shapes(struct sub_set *set, unsigned levels)
+{
+	char filter[64];
+	bool added;
+	for (uint32_t plus = 0; plus < 1U << 10; plus++) {
+		for (unsigned i = 0; i < levels; i++) {
+			filter[2 * i] = plus >> i & 1 ? '+' : 'a';
+			filter[2 * i + 1] = '/';
+		}
+		filter[2 * levels] = '#';
+		size_t len = 2 * (size_t)levels + 1;
+		if (sub_set_shape_fits(set, (uint8_t *)filter, len, rig.conf->max_wildcard_shapes))
+			ck_assert_int_eq(trie_subscribe(rig.b->trie, rig.l->epoch_id, set, (uint8_t *)filter, len, 0, 0, &added), ERR_OK);
+	}
+}
+
+/* One turn looks at no more of the trie than it may, and one PUBLISH of each publisher: the others wait for the next, and nobody is lost. */
+START_TEST(topics_that_cost_much_share_a_turn)
+{
+	enum { MANY = 600, LEVELS = 20, VISITS = 200000 };
+	struct sub_set set;
+	static uint8_t burst[MANY * 64];
+	size_t len = 0;
+	uint64_t dearest = 0;
+	begin(true, 1, true);
+	sub_set_init(&set, sub_handle_make(0, 77, 1)); /* a session that has ended: nothing is delivered */
+	subscribe_shapes(&set, LEVELS);
+	for (int i = 0; i < MANY; i++) {
+		uint8_t *p = burst + len, *topic = p + 4;
+		for (int k = 0; k < LEVELS; k++)
+			memcpy(topic + (size_t)k * 2, "a/", 2);
+		int n = 2 * LEVELS + snprintf((char *)topic + (size_t)(2 * LEVELS), 16, "%d", i);
+		memcpy(p, (uint8_t[]){0x30, (uint8_t)(n + 2), 0, (uint8_t)n}, 4);
+		len += (size_t)n + 4;
+	}
+	send_bytes(&pub, burst, len);
+	uint64_t received = rig.l->stats.publish_received, before = match_cache_visited(rig.l->cache), first = 0;
+	for (int turns = 0; rig.l->stats.publish_received - received < MANY; turns++) {
+		ck_assert_int_lt(turns, 100);
+		uint64_t at = match_cache_visited(rig.l->cache);
+		ev_run(rig.l->ev, EVRUN_NOWAIT);
+		uint64_t cost = match_cache_visited(rig.l->cache) - at;
+		dearest = cost > dearest ? cost : dearest;
+		first = first ? first : rig.l->stats.publish_received - received;
+	}
+	uint64_t each = (match_cache_visited(rig.l->cache) - before) / MANY;
+	ck_assert_uint_gt(each, 1000);           /* the set is hostile indeed */
+	ck_assert_uint_lt(first, MANY);          /* one turn was not enough */
+	ck_assert_uint_lt(dearest, VISITS + 3 * each);
+	trie_clear(rig.b->trie, rig.l->epoch_id, &set);
+	end();
+}
+END_TEST
+
 /* ---- shared subscriptions ---- */
 
 static bool retained_seen;
@@ -651,7 +708,7 @@ SUITE_MAIN("broker/publish", a_puback_waits_for_its_own_commit, answers_keep_the
 	connack_waits_for_the_will, a_will_goes_with_its_publication,
 	a_message_handed_on_is_not_retained_again,
 	many_subscriptions_of_a_clean_session_end_by_and_by, a_broker_may_end_before_they_have,
-	a_session_is_one_receiver_however_it_subscribed,
+	topics_that_cost_much_share_a_turn, a_session_is_one_receiver_however_it_subscribed,
 	a_subscription_refused_in_3_1_gets_nothing, who_does_not_read_his_answers_is_not_read,
 	who_subscribes_again_and_takes_nothing_is_ended, a_publisher_waits_while_the_store_owes_it_much,
 	the_store_is_told_since_when_a_session_is_away)

@@ -7,7 +7,7 @@
 #include "tests/unit/base/suite.h"
 
 _Static_assert(sizeof(struct conn) <= 384, "one per connection");
-_Static_assert(sizeof(struct session) <= 352, "one per session, its client id behind it");
+_Static_assert(sizeof(struct session) <= 360, "one per session, its client id behind it");
 _Static_assert(sizeof(struct identity) <= 80, "one per connection, its CN behind it");
 _Static_assert(sizeof(struct entry) <= 32, "one per message and receiver");
 _Static_assert(sizeof(struct msg) <= 40, "in front of each topic and payload");

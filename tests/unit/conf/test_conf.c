@@ -98,6 +98,7 @@ START_TEST(no_file_gives_the_documented_defaults)
 	ck_assert_uint_eq(c->max_connect_packet_size, 131072);
 	ck_assert_uint_eq(c->max_keepalive_s, 65535);
 	ck_assert_uint_eq(c->max_topic_levels, 200);
+	ck_assert_uint_eq(c->max_wildcard_shapes, 100);
 	ck_assert_uint_eq(c->persistent_client_expiration_s, 0);
 	ck_assert_uint_eq(c->handshake_timeout_s, 10);
 	ck_assert_int_eq((int)c->queue_full, CONF_QUEUE_END_SESSION);
@@ -270,7 +271,7 @@ END_TEST
 START_TEST(every_supported_value_reaches_its_member)
 {
 	good(TLS "max_inflight_messages 0\nmax_queued_messages 0\nmax_queued_bytes 0\nmax_queued_memory 1M\nqueue_full drop-oldest\n"
-		"max_packet_size 20\nmax_connect_packet_size 64KiB\nmax_keepalive 1h\nmax_topic_levels 12\n"
+		"max_packet_size 20\nmax_connect_packet_size 64KiB\nmax_keepalive 1h\nmax_topic_levels 12\nmax_wildcard_shapes 7\n"
 		"max_retained_messages 18446744073709551615\nmax_subscriptions_per_client 4294967295\npersistent_client_expiration 2m\n"
 		"handshake_timeout 60s\nwills_at_shutdown true\nretain_available false\nset_tcp_nodelay false\nsys_interval 0\n"
 		"store lmdb\nstore_dir /s\nstore_max_size 2T\nstore_memory_delay_ms 20\ndurability relaxed\nsync_interval_ms 50\n"
@@ -285,6 +286,7 @@ START_TEST(every_supported_value_reaches_its_member)
 	ck_assert_uint_eq(conf->max_connect_packet_size, 65536);
 	ck_assert_uint_eq(conf->max_keepalive_s, 3600);
 	ck_assert_uint_eq(conf->max_topic_levels, 12);
+	ck_assert_uint_eq(conf->max_wildcard_shapes, 7);
 	ck_assert(conf->max_retained_messages == UINT64_MAX);
 	ck_assert_uint_eq(conf->max_subscriptions_per_client, UINT32_MAX);
 	ck_assert_uint_eq(conf->persistent_client_expiration_s, 60 * 86400);
