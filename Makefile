@@ -3,9 +3,19 @@
 #
 #   MODE=release|debug|asan|tsan   what to build, under build/<mode>/ (default release)
 #   V=1 shows commands   WERROR=1 makes warnings errors   CFLAGS, LDFLAGS are appended   WOLFSSL_PREFIX=dir uses another wolfSSL
+#   CROSS=aarch64-linux-gnu-       compiles for another machine, under build/aarch64/
 MODE ?= release
-O := build/$(MODE)
-WOLFSSL_PREFIX ?= build/wolfssl
+MACHINE := $(or $(firstword $(subst -, ,$(CROSS))),$(shell uname -m))
+BUILD := build$(if $(CROSS),/$(MACHINE))
+O := $(BUILD)/$(MODE)
+WOLFSSL_PREFIX ?= $(BUILD)/wolfssl
+OBJCOPY ?= objcopy
+ifneq ($(CROSS),)
+CC := $(CROSS)gcc
+AR := $(CROSS)ar
+LD := $(CROSS)ld
+OBJCOPY := $(CROSS)objcopy
+endif
 PREFIX ?= /usr/local
 SYSCONFDIR ?= $(if $(filter /usr,$(PREFIX)),/etc,$(PREFIX)/etc)
 Q := $(if $(filter 1,$(V)),,@)
@@ -31,7 +41,7 @@ WARN := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wsign-conversion -Wstric
 	-Wformat=2 -Wundef -Wcast-qual -Wpointer-arith -Wwrite-strings -Wimplicit-fallthrough -Wnull-dereference -fno-common \
 	$(if $(filter 1,$(WERROR)),-Werror)
 HARDEN := -fstack-protector-strong -fstack-clash-protection -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=3 \
-	$(if $(filter x86_64,$(shell uname -m)),-fcf-protection=full)
+	$(if $(filter x86_64,$(MACHINE)),-fcf-protection=full) $(if $(filter aarch64,$(MACHINE)),-mbranch-protection=standard)
 # gcc's -Wnull-dereference reports the branches that the sanitizers themselves insert.
 SAN := -O1 -fno-omit-frame-pointer -Wno-null-dereference
 MODE_release := -O2 -DNDEBUG $(HARDEN)
@@ -57,7 +67,7 @@ compile: $(LIB) $(PROG) $(SHARED) $(STATIC) $(TEST_PROGS) $(REPLAYS)
 # build/sealmqd and build/sealmq are the programs last asked for.
 .PHONY: link
 link: $(PROG)
-	$(Q)for p in sealmqd sealmq; do ln -sfn $(MODE)/$$p build/$$p; done
+	$(Q)for p in sealmqd sealmq; do ln -sfn $(MODE)/$$p $(BUILD)/$$p; done
 
 $(O)/sealmqd: $(O)/broker/main.o $(LIB)
 $(O)/sealmq: $(O)/client/main.o $(LIB)
@@ -68,7 +78,7 @@ $(PROG):
 
 $(LIB): $(OBJ)
 	$(call say,AR,$@)
-	$(Q)mkdir -p $(@D); rm -f $@; ar rcs $@ $^
+	$(Q)mkdir -p $(@D); rm -f $@; $(AR) rcs $@ $^
 
 $(O)/%.o: %.c $(O)/.flags | wolfssl
 	$(call say,CC,$<)
@@ -83,15 +93,15 @@ $(O)/pic/%.o: %.c $(O)/.flags | wolfssl
 	$(call say,PIC,$<)
 	$(Q)mkdir -p $(@D); $(CC) $(ALL_CFLAGS) -fPIC -fvisibility=hidden -fno-semantic-interposition -MMD -MP -c -o $@ $<
 $(O)/pic/rest.a: $(LIB_REST)
-	$(Q)rm -f $@; ar rcs $@ $^
+	$(Q)rm -f $@; $(AR) rcs $@ $^
 $(SHARED): $(LIB_PARTS) $(O)/pic/rest.a client/sealmq.map
 	$(call say,LD,$@)
 	$(Q)$(CC) $(filter-out -fPIE,$(ALL_CFLAGS)) -shared $(filter-out -pie,$(ALL_LDFLAGS)) -Wl,-soname,$(@F) -Wl,--version-script=client/sealmq.map \
 	-o $@ $(LIB_PARTS) $(O)/pic/rest.a -L$(WOLFSSL_PREFIX)/lib -lwolfssl -lcjson -lpthread -lm && ln -sfn $(@F) $(O)/libsealmq.so
 $(STATIC): $(LIB_PARTS) $(O)/pic/rest.a
 	$(call say,AR,$@)
-	$(Q)rm -f $@; ld -r -o $(O)/pic/sealmq.o $(LIB_PARTS) $(O)/pic/rest.a $(WOLF_INSIDE) && \
-	objcopy -w --keep-global-symbol='sealmq_*' $(O)/pic/sealmq.o && ar rcs $@ $(O)/pic/sealmq.o
+	$(Q)rm -f $@; $(LD) -r -o $(O)/pic/sealmq.o $(LIB_PARTS) $(O)/pic/rest.a $(WOLF_INSIDE) && \
+	$(OBJCOPY) -w --keep-global-symbol='sealmq_*' $(O)/pic/sealmq.o && $(AR) rcs $@ $(O)/pic/sealmq.o
 
 # A test_<x>_nomem defines these and makes each allocation of ours fail in turn.
 $(O)/tests/unit/%_nomem: WRAP := -Wl,--wrap=malloc -Wl,--wrap=calloc -Wl,--wrap=realloc -Wl,--wrap=pages_alloc
@@ -112,8 +122,8 @@ $(O)/.flags: FORCE | wolfssl
 # A wolfSSL given by WOLFSSL_PREFIX is taken as it is.
 .PHONY: wolfssl
 wolfssl:
-ifeq ($(WOLFSSL_PREFIX),build/wolfssl)
-	$(Q)scripts/build-wolfssl.sh $(WOLFSSL_PREFIX)
+ifeq ($(WOLFSSL_PREFIX),$(BUILD)/wolfssl)
+	$(Q)CROSS=$(CROSS) scripts/build-wolfssl.sh $(WOLFSSL_PREFIX)
 endif
 
 # ---- running and testing

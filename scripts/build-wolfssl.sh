@@ -7,6 +7,7 @@
 # apt sources are copied to a private apt directory with the suite changed, and the system's apt is not touched.
 # apt checks the suite's signature; the upstream tarball is pinned below besides. A second run does nothing.
 # Where the source cannot be had, Debian's libwolfssl-dev is linked instead, with a warning.
+# CROSS=aarch64-linux-gnu- compiles it for that machine.
 set -eu
 umask 022
 
@@ -23,7 +24,10 @@ common_flags="--disable-shared --enable-static --disable-examples --disable-cryp
 extra_cflags="-DWOLFSSL_FPKI -DWOLFSSL_ALWAYS_VERIFY_CB -DNO_SESSION_CACHE -DWOLFSSL_GETRANDOM"
 # Part of the key: what is done to the source (see below).
 patches="vzeroupper"
-machine=$(uname -m)
+machine=$(uname -m) cross_flags=
+if [ -n "${CROSS:-}" ]; then
+    machine=${CROSS%%-*} cross_flags="--host=${CROSS%-} CC=${CROSS}gcc"
+fi
 case $machine in
 x86_64) asm_flags="--enable-intelasm --enable-aesni" ;;
 aarch64) asm_flags="--enable-armasm" ;;
@@ -147,6 +151,7 @@ step() {
 }
 
 fall_back() {
+    [ -z "${CROSS:-}" ] || die "$why"
     echo "build-wolfssl: WARNING: $why" >&2
     echo "build-wolfssl: WARNING: linking the system's libwolfssl instead: slower, more memory, and older than $version" >&2
     [ -f /usr/include/wolfssl/options.h ] || sh "$root/scripts/install-deps.sh" wolfssl ||
@@ -191,7 +196,7 @@ cd "$work/src"
 clean() { env -i PATH="$PATH" HOME="${HOME:-/}" LC_ALL=C "$@"; }
 step clean autoreconf -fi
 # shellcheck disable=SC2086
-step clean ./configure --prefix="$work/out" $common_flags $asm_flags C_EXTRA_FLAGS="$extra_cflags"
+step clean ./configure --prefix="$work/out" $common_flags $asm_flags $cross_flags C_EXTRA_FLAGS="$extra_cflags"
 step clean make -j2 install
 rm -rf "$work/out/share" "$work/out/bin" "$work/out/lib/pkgconfig" "$work/out"/lib/*.la
 # Whole or not at all: built beside, moved in one step.
