@@ -249,10 +249,11 @@ static enum err restore_hand_on(void *arg, store_session number)
     return ERR_OK;
 }
 
-static enum err restore_will(void *arg, uint64_t number, const char *client_id, size_t client_id_len, struct msg *m)
+static enum err restore_will(void *arg, uint64_t number, const char *client_id, size_t client_id_len, const uint8_t *fingerprint,
+                             struct msg *m)
 {
     struct restoring *r = arg;
-    return wills_restore(r->b->loops[broker_loop_of(r->b, client_id, client_id_len)], number, client_id, client_id_len, m);
+    return wills_restore(r->b->loops[broker_loop_of(r->b, client_id, client_id_len)], number, client_id, client_id_len, fingerprint, m);
 }
 
 static enum err restore(struct broker *b)

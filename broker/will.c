@@ -23,6 +23,7 @@ struct will_op {
     struct msg *msg; /* one reference; NULL of a drop */
     sub_handle handle;
     uint32_t serial;
+    uint8_t fingerprint[STORE_FINGERPRINT];
     char client_id[];
 };
 
@@ -57,6 +58,7 @@ enum err will_keep(struct conn *c)
         c->loop->secrets = true;
     }
     *w = (struct will_op){.msg = msg_ref(c->will), .handle = s->subs.handle, .serial = c->serial};
+    memcpy(w->fingerprint, c->identity->fingerprint, sizeof w->fingerprint);
     memcpy(w->client_id, s->client_id, s->client_id_len);
     c->will_number = store_will_number(c->loop->broker->store);
     w->op.verb = STORE_WILL_PUT;
@@ -64,6 +66,7 @@ enum err will_keep(struct conn *c)
     w->op.u.will.number = c->will_number;
     w->op.u.will.client_id = w->client_id;
     w->op.u.will.client_id_len = s->client_id_len;
+    w->op.u.will.fingerprint = c->identity->not_after_s ? w->fingerprint : NULL;
     w->op.u.will.msg = w->msg;
     loop_submit(c->loop, &w->op);
     return ERR_OK;
@@ -239,7 +242,8 @@ static void on_grace(struct wheel_timer *t, void *owner)
         loop_arm(l, t, l->now_ms + 1);
 }
 
-enum err wills_restore(struct loop *l, uint64_t number, const char *client_id, size_t client_id_len, struct msg *m)
+enum err wills_restore(struct loop *l, uint64_t number, const char *client_id, size_t client_id_len, const uint8_t *fingerprint,
+                       struct msg *m)
 {
     if (!l->wills && !(l->wills = calloc(1, sizeof *l->wills)))
         return ERR_NOMEM;
@@ -254,6 +258,8 @@ enum err wills_restore(struct loop *l, uint64_t number, const char *client_id, s
         free(w);
         return ERR_NOMEM;
     }
+    if (fingerprint) /* what it seals, or may write in a key space, is that certificate's */
+        memcpy(w->who->fingerprint, fingerprint, sizeof w->who->fingerprint);
     w->number = number;
     w->msg = msg_ref(m);
     w->client_id_len = client_id_len;

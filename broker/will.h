@@ -27,8 +27,9 @@ void will_drop(struct loop *l, uint64_t number);
 
 struct wills; /* of one loop; NULL: none */
 
-/* One of those that the store brings back, borrowed. At the start, before loops run. */
-enum err wills_restore(struct loop *l, uint64_t number, const char *client_id, size_t client_id_len, struct msg *m) MUST_CHECK;
+/* One of those that the store brings back, all borrowed; fingerprint: of its sender's certificate, may be NULL. At the start, before loops run. */
+enum err wills_restore(struct loop *l, uint64_t number, const char *client_id, size_t client_id_len, const uint8_t *fingerprint,
+                       struct msg *m) MUST_CHECK;
 
 /* The client is connected: its wills of before the crash are not published. */
 void wills_cancel(struct session *s);

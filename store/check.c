@@ -131,10 +131,11 @@ static void check_retained(struct check *c, const MDB_val *k, const MDB_val *v)
 
 static void check_will(struct check *c, const MDB_val *k, const MDB_val *v)
 {
-	if (k->mv_size != WILL_KEY || v->mv_size < WILL_HEAD)
+	struct will_row row;
+	if (k->mv_size != WILL_KEY || !will_row_read(v, &row))
 		complain(c, "a will's row is malformed");
 	else
-		refer(c, get_be(v->mv_data, 8));
+		refer(c, row.record);
 }
 
 static void check_topic(struct check *c, const MDB_val *k, const MDB_val *v)

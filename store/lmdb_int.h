@@ -122,7 +122,8 @@ static inline uint64_t get_be(const uint8_t *p, unsigned bytes)
 #define REPLAY_HEAD 40u        /* read up to 8, sent up to 8, and of where it began: up to 8, newest 8, since ms 8; the filter follows */
 #define DEAD_HAND_ON 1u        /* value of an ended session whose queue is not deleted yet: it is to be handed on */
 #define WILL_KEY 8u            /* number */
-#define WILL_HEAD 8u           /* record; the client id follows */
+#define WILL_HEAD 8u           /* record; its highest bit: a fingerprint follows; then the client id */
+#define WILL_FINGERPRINT (UINT64_C(1) << 63)
 #define TOPIC_HEAD 16u         /* count 8, bytes 8; the name follows */
 #define HISTORY_KEY 12u        /* topic 4, record 8 */
 #define HISTORY_VALUE 12u      /* time 8, size 4 (by topic); time 8, topic 4 (over all) */
@@ -208,6 +209,9 @@ enum err stored_session_end(struct store *s, store_session number, bool hand_on)
 void stored_sessions_settle(struct store *s, bool committed); /* what the transaction did to them in memory becomes final, or is undone */
 enum err stored_subscribe(struct store *s, const struct store_op *op) MUST_CHECK; /* STORE_SUBSCRIBE, STORE_UNSUBSCRIBE */
 enum err stored_qos2_done(struct store *s, const struct store_op *op) MUST_CHECK;
+/* A will's row; views borrow from v. False: malformed. */
+struct will_row { uint64_t record; const uint8_t *fingerprint; const char *client_id; size_t client_id_len; };
+bool will_row_read(const MDB_val *v, struct will_row *out) MUST_CHECK;
 enum err stored_will_put(struct store *s, const struct store_op *op) MUST_CHECK;
 enum err stored_will_remove(struct store *s, uint64_t number) MUST_CHECK; /* ERR_OK also if there is none */
 

@@ -99,12 +99,13 @@ static enum err load_will(struct store *s, MDB_txn *txn, const MDB_val *k, const
 {
 	struct loading *g = arg;
 	struct msg *m;
-	if (v->mv_size < WILL_HEAD || k->mv_size != WILL_KEY)
+	struct will_row row;
+	if (!will_row_read(v, &row) || k->mv_size != WILL_KEY)
 		return ERR_CORRUPT;
-	enum err rc = g->loader->will ? load_message(s, txn, get_be(v->mv_data, 8), &m) : ERR_NOT_FOUND;
+	enum err rc = g->loader->will ? load_message(s, txn, row.record, &m) : ERR_NOT_FOUND;
 	if (rc != ERR_OK)
 		return rc == ERR_NOT_FOUND ? ERR_OK : rc;
-	rc = g->loader->will(g->arg, get_be(k->mv_data, 8), (const char *)v->mv_data + WILL_HEAD, v->mv_size - WILL_HEAD, m);
+	rc = g->loader->will(g->arg, get_be(k->mv_data, 8), row.client_id, row.client_id_len, row.fingerprint, m);
 	msg_unref(m);
 	return rc;
 }

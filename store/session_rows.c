@@ -98,6 +98,20 @@ static enum err delete_of_session(struct store *s, enum table t, store_session n
 	return r == MDB_SUCCESS || r == MDB_NOTFOUND ? ERR_OK : db_fail(s, r);
 }
 
+bool will_row_read(const MDB_val *v, struct will_row *out)
+{
+	*out = (struct will_row){ 0 };
+	if (v->mv_size < WILL_HEAD)
+		return false;
+	uint64_t head = get_be(v->mv_data, 8);
+	size_t at = WILL_HEAD + (head & WILL_FINGERPRINT ? STORE_FINGERPRINT : 0);
+	if (v->mv_size < at)
+		return false;
+	const uint8_t *p = v->mv_data;
+	*out = (struct will_row){ head & ~WILL_FINGERPRINT, at > WILL_HEAD ? p + WILL_HEAD : NULL, (const char *)p + at, v->mv_size - at };
+	return true;
+}
+
 enum err stored_will_remove(struct store *s, uint64_t number)
 {
 	uint8_t key[WILL_KEY];
@@ -106,7 +120,8 @@ enum err stored_will_remove(struct store *s, uint64_t number)
 	enum err rc = db_get(s, T_WILLS, key, sizeof key, &v);
 	if (rc != ERR_OK)
 		return rc == ERR_NOT_FOUND ? ERR_OK : rc;
-	uint64_t record = v.mv_size >= WILL_HEAD ? get_be(v.mv_data, 8) : 0;
+	struct will_row row;
+	uint64_t record = will_row_read(&v, &row) ? row.record : 0;
 	rc = db_del(s, T_WILLS, key, sizeof key);
 	return rc == ERR_OK ? message_unref(s, record) : rc;
 }
@@ -115,19 +130,23 @@ enum err stored_will_put(struct store *s, const struct store_op *op)
 {
 	struct lmdb *l = lmdb_of(s);
 	size_t id_len = op->u.will.client_id_len;
+	const uint8_t *fingerprint = op->u.will.fingerprint;
+	size_t head = WILL_HEAD + (fingerprint ? STORE_FINGERPRINT : 0);
 	if (l->very_tight || s->refuse_messages)
 		return ERR_FULL;
 	uint8_t key[WILL_KEY];
-	enum err rc = scratch_reserve(l, WILL_HEAD + id_len);
+	enum err rc = scratch_reserve(l, head + id_len);
 	if (rc == ERR_OK)
 		rc = stored_will_remove(s, op->u.will.number);
 	if (rc != ERR_OK)
 		return rc;
 	put_be(key, op->u.will.number, 8);
-	put_be(l->scratch, ++s->last_record, 8);
+	put_be(l->scratch, ++s->last_record | (fingerprint ? WILL_FINGERPRINT : 0), 8);
+	if (fingerprint)
+		memcpy(l->scratch + WILL_HEAD, fingerprint, STORE_FINGERPRINT);
 	if (id_len)
-		memcpy(l->scratch + WILL_HEAD, op->u.will.client_id, id_len);
-	rc = db_put(s, T_WILLS, key, sizeof key, l->scratch, WILL_HEAD + id_len, 0);
+		memcpy(l->scratch + head, op->u.will.client_id, id_len);
+	rc = db_put(s, T_WILLS, key, sizeof key, l->scratch, head + id_len, 0);
 	return rc == ERR_OK ? message_put(s, s->last_record, op->u.will.msg, 1) : rc;
 }
 

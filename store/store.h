@@ -167,8 +167,9 @@ struct store_op {
 		} past;
 		struct {
 			uint64_t number;
-			const char *client_id; size_t client_id_len;   /* submitter's, valid until done */
-			struct msg *msg;                       /* submitter's reference, valid until done */
+			const char *client_id; size_t client_id_len;   /* submitter's, valid until done, as below */
+			const uint8_t *fingerprint;            /* STORE_FINGERPRINT bytes: of its sender's certificate; NULL: it has none */
+			struct msg *msg;                       /* submitter's reference */
 		} will;
 		struct {
 			store_session session;
@@ -229,6 +230,7 @@ struct store_crypto {
 };
 #define STORE_OVERHEAD_MAX 64u
 #define STORE_NAME_MAX 200u
+#define STORE_FINGERPRINT 32u /* bytes: SHA-256 of a certificate */
 
 struct store_history_limits {
 	uint64_t count, age_s, bytes;        /* 0: no limit of that kind */
@@ -270,7 +272,7 @@ struct store_loader {
 	enum err (*qos2_received)(void *arg, store_session number, uint16_t packet_id);
 	enum err (*retained)(void *arg, struct msg *m);
 	enum err (*hand_on)(void *arg, store_session number); /* an ended session's queue that was not handed on before the process ended */
-	enum err (*will)(void *arg, uint64_t number, const char *client_id, size_t client_id_len, struct msg *m);
+	enum err (*will)(void *arg, uint64_t number, const char *client_id, size_t client_id_len, const uint8_t *fingerprint, struct msg *m);
 };
 enum err store_load(struct store *s, const struct store_loader *l, void *arg) MUST_CHECK;
 

@@ -270,9 +270,9 @@ static enum err on_retained(void *arg, struct msg *m)
 	return ERR_OK;
 }
 
-static enum err on_will(void *arg, uint64_t number, const char *client_id, size_t client_id_len, struct msg *m)
+static enum err on_will(void *arg, uint64_t number, const char *client_id, size_t client_id_len, const uint8_t *fingerprint, struct msg *m)
 {
-	(void)client_id, (void)client_id_len;
+	(void)client_id, (void)client_id_len, (void)fingerprint;
 	((struct loop *)arg)->model.sessions[number - 1].will = read_message(m);
 	return ERR_OK;
 }

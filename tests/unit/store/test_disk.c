@@ -63,9 +63,9 @@ static enum err found_retained(void *arg, struct msg *m)
 	return ERR_OK;
 }
 
-static enum err found_will(void *arg, uint64_t number, const char *client_id, size_t len, struct msg *m)
+static enum err found_will(void *arg, uint64_t number, const char *client_id, size_t len, const uint8_t *fingerprint, struct msg *m)
 {
-	note(arg, "will %u %.*s %.*s=%.*s\n", (unsigned)number, (int)len, client_id, m->topic_len, (const char *)msg_topic(m), (int)m->payload_len, (const char *)msg_payload(m));
+	note(arg, "will %u %.*s of %.32s %.*s=%.*s\n", (unsigned)number, (int)len, client_id, fingerprint ? (const char *)fingerprint : "nobody", m->topic_len, (const char *)msg_topic(m), (int)m->payload_len, (const char *)msg_payload(m));
 	return ERR_OK;
 }
 
@@ -141,18 +141,21 @@ START_TEST(everything_is_there_after_a_restart)
 	uint64_t second = p.u.publish.record;
 	struct store_op will = { .verb = STORE_WILL_PUT, .u.will = { .number = 500, .client_id = "dev-9", .client_id_len = 5, .msg = w } };
 	ck_assert_int_eq(rig_do(&r, &will), ERR_OK);
+	will.u.will.number = 501;
+	will.u.will.fingerprint = (const uint8_t *)"a certificate's 32 bytes of hash";
+	ck_assert_int_eq(rig_do(&r, &will), ERR_OK);
 	ck_assert_int_eq(do_delivery(&r, STORE_SENT, a, first, 11), ERR_OK);
 	ck_assert_int_eq(do_delivery(&r, STORE_RELEASED, a, first, 11), ERR_OK);
 	ck_assert_int_eq(do_delivery(&r, STORE_SENT, a, second, 12), ERR_OK);
 	rig_end(&r);
 
 	const char *report = checked(dir, &toy_crypto);
-	ck_assert(reports(report, "sessions 2\n") && reports(report, "queued 3\n") && reports(report, "messages 3\n"));
-	ck_assert(reports(checked(dir, NULL), "contents not verified (no key): 3"));
+	ck_assert(reports(report, "sessions 2\n") && reports(report, "queued 3\n") && reports(report, "messages 4\n"));
+	ck_assert(reports(checked(dir, NULL), "contents not verified (no key): 4"));
 	reopen(&r, &o, &f);
 	char expected[512];
 	snprintf(expected, sizeof expected, "session %u dev-1 plant 3600 now\nsession %u dev-1 plant 3600 then\nsubscription %u x/+/y 1 7\n"
-	    "received %u 7\nretained top/ic=newer\nwill 500 dev-9 will=bye\n", a, b, a, b);
+	    "received %u 7\nretained top/ic=newer\nwill 500 dev-9 of nobody will=bye\nwill 501 dev-9 of a certificate's 32 bytes of hash will=bye\n", a, b, a, b);
 	ck_assert_str_eq(f.text, expected);
 	struct store_op page = do_page(&r, a, 0, 10, 100000);
 	ck_assert_uint_eq(page.u.page.n_entries, 2);
@@ -161,7 +164,7 @@ START_TEST(everything_is_there_after_a_restart)
 	ck_assert_uint_eq(page.u.page.entries[1].state, STORE_INFLIGHT);
 	ck_assert_uint_eq(page.u.page.entries[1].packet_id, 12);
 	ck_assert_mem_eq(msg_payload(page.u.page.entries[1].msg), "newer", 5);
-	ck_assert_uint_eq(page.u.page.last_record, second + 1); /* the will has a record as well */
+	ck_assert_uint_eq(page.u.page.last_record, second + 2); /* the wills have records as well */
 	page_free(&page);
 	page = do_page(&r, b, 0, 10, 100000);
 	ck_assert_uint_eq(page.u.page.n_entries, 1);
@@ -170,7 +173,7 @@ START_TEST(everything_is_there_after_a_restart)
 	page_free(&page);
 	/* numbers and records go on; the packet identifier is still known */
 	ck_assert_uint_gt(store_session_number(r.store), b);
-	ck_assert_uint_eq(store_will_number(r.store), 501);
+	ck_assert_uint_eq(store_will_number(r.store), 502);
 	p = op_publish(m, to, 1);
 	p.u.publish.publisher = b;
 	p.u.publish.packet_id = 7;
@@ -180,6 +183,8 @@ START_TEST(everything_is_there_after_a_restart)
 	ck_assert_int_eq(do_session(&r, STORE_SESSION_END, a), ERR_OK);
 	ck_assert_int_eq(do_session(&r, STORE_SESSION_END, b), ERR_OK);
 	will.verb = STORE_WILL_DROP;
+	ck_assert_int_eq(rig_do(&r, &will), ERR_OK);
+	will.u.will.number = 500;
 	ck_assert_int_eq(rig_do(&r, &will), ERR_OK);
 	struct msg *none = make_msg("top/ic", "", 0);
 	p = op_publish(none, NULL, 0);
