@@ -71,7 +71,7 @@ link: $(PROG)
 
 $(O)/sealmqd: $(O)/broker/main.o $(LIB)
 $(O)/sealmq: $(O)/client/main.o $(LIB)
-$(O)/sealmq: PROG_LIBS := -lmosquitto
+$(O)/sealmq: PROG_LIBS := -lmosquitto -lreadline
 $(PROG):
 	$(call say,LD,$@)
 	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $^ $(PROG_LIBS) $(LIBS)

@@ -27,7 +27,7 @@ struct link {
 	const struct link_handlers *h;
 	void *ctx;
 	enum state state;
-	bool keep_session, was_up, fatal;
+	bool keep_session, was_up, fatal, again, told_interrupted; /* again: ENDING is followed by another connection */
 	uint64_t next_try_ms, backoff_ms, deadline_ms; /* steady clock; deadline 0: none */
 	char id[ID_MAX];
 	char why[256];                                 /* what libmosquitto has said last about an error */
@@ -233,7 +233,7 @@ bool link_will(struct link *l, const char *topic, const void *payload, size_t le
 	l->will_len = len;
 	l->will_qos = qos;
 	l->will_retain = retain;
-	return make_handle(l, !l->o->disable_clean_session);
+	return l->was_up || make_handle(l, !l->o->disable_clean_session); /* a handle that was connected is made anew anyway */
 }
 
 /* ---- connecting */
@@ -258,6 +258,14 @@ static void schedule(struct link *l)
 static void lose(struct link *l, int rc)
 {
 	bool was_up = l->state == UP;
+	if (l->state == ENDING && l->again) {
+		l->again = false;
+		l->state = CLOSED;
+		l->next_try_ms = 0;
+		if (l->h->lost)
+			l->h->lost(l->ctx);
+		return;
+	}
 	if (l->state == ENDING) {
 		l->state = ENDED;
 		return;
@@ -315,6 +323,7 @@ static void serve(struct link *l, short events)
 
 static void finish(struct link *l)
 {
+	l->again = false;
 	if (l->state == UP) {
 		l->state = ENDING;
 		(void)mosquitto_disconnect(l->m);
@@ -323,11 +332,22 @@ static void finish(struct link *l)
 	}
 }
 
+static void interrupt(struct link *l)
+{
+	if (l->told_interrupted || !l->h->interrupted) {
+		finish(l);
+		return;
+	}
+	l->told_interrupted = true;
+	interrupted = 0; /* the next one ends it */
+	l->h->interrupted(l->ctx);
+}
+
 enum link_event link_wait(struct link *l, int fd, int timeout_ms)
 {
 	struct pollfd p[2] = { { .fd = -1 }, { .fd = fd, .events = POLLIN } };
 	if (interrupted)
-		finish(l);
+		interrupt(l);
 	if (l->state == CLOSED && clock_mono_ms() >= l->next_try_ms)
 		try_connect(l);
 	if (l->fatal)
@@ -360,6 +380,12 @@ void link_end(struct link *l)
 void link_fail(struct link *l)
 {
 	l->fatal = true;
+}
+
+void link_restart(struct link *l)
+{
+	finish(l);
+	l->again = l->state == ENDING;
 }
 
 bool link_is_up(const struct link *l)

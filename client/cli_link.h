@@ -17,6 +17,8 @@ struct link_handlers {
 	void (*subscribed)(void *ctx, int mid, int n, const int *granted);
 	void (*published)(void *ctx, int mid);
 	void (*unsubscribed)(void *ctx, int mid);
+	/* SIGINT or SIGTERM has come: NULL, or the second time, the connection ends by itself. */
+	void (*interrupted)(void *ctx);
 };
 
 /* o and h outlive it. keep_session: reconnecting resumes the client's side of the session, too (what libmosquitto has in flight); without it
@@ -24,7 +26,7 @@ struct link_handlers {
 struct link *link_new(const struct options *o, const struct link_handlers *h, void *ctx, bool keep_session) MUST_CHECK;
 void link_free(struct link *l);
 
-/* The will of the connections to come; payload may be NULL. False: printed. */
+/* The will of the connections to come (link_restart, when one is up); payload may be NULL. False: printed. */
 bool link_will(struct link *l, const char *topic, const void *payload, size_t len, int qos, bool retain) MUST_CHECK;
 
 enum link_event {
@@ -40,6 +42,9 @@ enum link_event link_wait(struct link *l, int fd, int timeout_ms);
 void link_end(struct link *l);
 /* Nothing more is to be done, after a reason that the caller has printed: link_wait returns LINK_FAILED. */
 void link_fail(struct link *l);
+
+/* Ends the connection in an orderly way and makes another one at once; handlers are told as always. */
+void link_restart(struct link *l);
 
 bool link_is_up(const struct link *l);
 bool link_is_busy(const struct link *l); /* more to write than the socket takes */

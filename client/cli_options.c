@@ -84,7 +84,7 @@ static const struct option table[] = {
 	{ NULL, "--plain", SWITCH, FOR_MESSAGES, true, AT(plain), 0, 0, NULL, "do not ask for keys: the plain view" },
 	{ NULL, "--sign", SWITCH, FOR_PUB, true, AT(sign), 0, 0, NULL, "sign sealed messages (unasked where the topic requires it)" },
 	{ NULL, "--require-signature", SWITCH, FOR_SUB, true, AT(require_signature), 0, 0, NULL, "refuse what its sender has not signed" },
-	{ NULL, "--history", TEXT, FOR_SUB, false, AT(history), 0, 0, "SPEC", "first the past: 100, 15m, 7d, since-<ms> or all" },
+	{ NULL, "--history", TEXT, FOR_SUB | FOR_CHAT, false, AT(history), 0, 0, "SPEC", "first the past: 100 (chat's default), 15m, 7d, since-<ms> or all" },
 	{ NULL, "--max-age", SPAN_MS, FOR_SUB, true, AT(max_age_ms), 0, 0, "SPAN", "refuse sealed messages older than 90s, 15m, 12h, 7d" },
 	{ NULL, "--accept", TEXT, FOR_SUB, true, AT(accept), 0, 0, "VERDICTS", "which are printed (live,late,past); also: revoked-since, duplicate" },
 	{ NULL, "--transcript", TEXT, FOR_SUB, true, AT(transcript), 0, 0, "FILE", "append each verified sealed message to it: proof for later" },
@@ -139,11 +139,14 @@ void complain(const struct options *o, const char *fmt, ...)
 	va_list ap;
 	if (o->quiet)
 		return;
+	char text[1024];
 	va_start(ap, fmt);
-	fputs("sealmq: ", stderr);
-	vfprintf(stderr, fmt, ap);
-	fputc('\n', stderr);
+	vsnprintf(text, sizeof text, fmt, ap);
 	va_end(ap);
+	if (o->complainer)
+		o->complainer->say(o->complainer->ctx, text);
+	else
+		fprintf(stderr, "sealmq: %s\n", text);
 }
 
 /* ---- values */

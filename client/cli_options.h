@@ -14,12 +14,15 @@
 
 /* Which commands know an option. */
 enum {
-	FOR_PUB = 1, FOR_SUB = 2, FOR_TOPIC = 4, FOR_KEY = 8, FOR_RECEIPT = 16,
+	FOR_PUB = 1, FOR_SUB = 2, FOR_TOPIC = 4, FOR_KEY = 8, FOR_RECEIPT = 16, FOR_CHAT = 32,
 	FOR_MESSAGES = FOR_PUB | FOR_SUB,
-	FOR_ALL = FOR_PUB | FOR_SUB | FOR_TOPIC | FOR_KEY,  /* that connect */
+	FOR_ALL = FOR_PUB | FOR_SUB | FOR_TOPIC | FOR_KEY | FOR_CHAT,  /* that connect */
 };
 
 #define OPTIONS_LIST_MAX 64u
+
+/* Where complaints go instead of standard error: a line without its line feed. */
+struct complainer { void (*say)(void *ctx, const char *line); void *ctx; };
 
 struct text_list { const char *items[OPTIONS_LIST_MAX]; size_t n; };
 
@@ -61,6 +64,7 @@ struct options { /* NOLINT(clang-analyzer-optin.performance.Padding): in groups 
 	/* receipt */
 	int64_t first;
 	const char *output;
+	const struct complainer *complainer; /* NULL: standard error */
 	/* what stands between and behind the options */
 	struct text_list words;
 };

@@ -15,6 +15,7 @@ static const struct command {
 	{ "audit", cmd_audit, "verify an audit log" },
 	{ "pub", cmd_pub, "publish" },
 	{ "sub", cmd_sub, "subscribe and print" },
+	{ "chat", cmd_chat, "a conversation on a sealed topic" },
 	{ "topic", cmd_topic, "create and manage key spaces: members, keys, history" },
 	{ "key", cmd_key, "open an envelope" },
 	{ "receipt", cmd_receipt, "sign for a transcript, or check one" },

@@ -5,7 +5,7 @@
 set -eu
 
 # autoconf … xz-utils: for wolfSSL, which is built from its source package (build-wolfssl.sh).
-build_packages="gcc libc6-dev make pkg-config openssl libev-dev uthash-dev liblmdb-dev libcjson-dev libmosquitto-dev
+build_packages="gcc libc6-dev make pkg-config openssl libev-dev uthash-dev liblmdb-dev libcjson-dev libmosquitto-dev libreadline-dev
  autoconf automake libtool dpkg-dev patch xz-utils ca-certificates debian-archive-keyring"
 run_packages="mosquitto-clients" # for the lines that "make run" prints to paste
 test_packages="check libsubunit-dev mosquitto mosquitto-clients libpaho-mqtt-dev python3 python3-pytest python3-pytest-xdist
