@@ -18,7 +18,7 @@ struct wheel {
 	uint64_t tick;                /* up to and including this one everything has been taken out of the slots */
 	uint64_t occupied[LEVELS];    /* bit s: slots[level][s] is not empty */
 	struct wheel_timer *slots[LEVELS][SLOTS];
-	struct wheel_timer *expired;  /* while wheel_advance fires: those that are left, in the order of their ticks */
+	struct wheel_timer *expired;  /* due and not yet fired, in the order of their ticks */
 };
 
 struct wheel *wheel_new(uint64_t now_ms)
@@ -137,19 +137,25 @@ static struct wheel_timer **come_to(struct wheel *w, uint64_t tick, struct wheel
 	return tail;
 }
 
+/* Behind what former calls, or the one that fires just now, have left. */
+static void collect(struct wheel *w, uint64_t now)
+{
+	uint64_t tick = next_event(w);
+	struct wheel_timer **tail = &w->expired;
+	while (tick <= now && *tail)
+		tail = &(*tail)->next;
+	for (; tick <= now; tick = next_event(w))
+		tail = come_to(w, tick, tail);
+	if (w->tick < now)
+		w->tick = now;
+}
+
 /* First everything due is collected, then fired: so the wheel is whole whenever a timer's function looks at it, and what is armed
  * meanwhile waits for the next call. Cancelling one that is collected takes it out of that list. */
 void wheel_advance(struct wheel *w, uint64_t now_ms, void *owner)
 {
-	uint64_t now = now_ms / WHEEL_TICK_MS;
-	struct wheel_timer **tail = &w->expired;
-	while (*tail) /* called by a timer that fires: the others come first */
-		tail = &(*tail)->next;
-	for (uint64_t tick = next_event(w); tick <= now; tick = next_event(w))
-		tail = come_to(w, tick, tail);
-	if (w->tick < now)
-		w->tick = now;
-	while (w->expired) {
+	collect(w, now_ms / WHEEL_TICK_MS);
+	for (unsigned n = 0; w->expired && n < WHEEL_FIRES; n++) {
 		struct wheel_timer *t = w->expired;
 		wheel_cancel(w, t);
 		t->fire(t, owner);
@@ -159,6 +165,8 @@ void wheel_advance(struct wheel *w, uint64_t now_ms, void *owner)
 uint64_t wheel_next_ms(const struct wheel *w, uint64_t now_ms, uint64_t max_ms)
 {
 	uint64_t tick = next_event(w);
+	if (w->expired)
+		return 0;
 	if (tick == NEVER)
 		return max_ms;
 	uint64_t at_ms = tick * WHEEL_TICK_MS;

@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #define WHEEL_TICK_MS 64u
+#define WHEEL_FIRES 16u /* by one call: when thousands of handshakes time out at once, messages are looked at between */
 
 struct wheel_timer {
 	struct wheel_timer *next, **prev; /* owner loop; prev NULL when not armed */
@@ -27,9 +28,9 @@ void wheel_arm(struct wheel *w, struct wheel_timer *t, uint64_t due_ms);
 void wheel_cancel(struct wheel *w, struct wheel_timer *t); /* fine when not armed */
 static inline bool wheel_armed(const struct wheel_timer *t) { return t->prev != 0; }
 
-/* Fires everything due at now_ms (a fired timer is disarmed first, and may arm itself or any other). */
+/* Fires what is due at now_ms, at most WHEEL_FIRES timers (a fired timer is disarmed first, and may arm itself or any other). */
 void wheel_advance(struct wheel *w, uint64_t now_ms, void *owner);
-/* Milliseconds until the next tick that may fire something, at most max_ms. */
+/* Milliseconds until the next tick that may fire something, at most max_ms; 0 while something due was left. */
 uint64_t wheel_next_ms(const struct wheel *w, uint64_t now_ms, uint64_t max_ms);
 
 #endif
