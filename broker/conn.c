@@ -736,7 +736,10 @@ static enum err take_identity(struct conn *c)
 void conn_handshake_step(struct conn *c)
 {
     struct tls_io io;
-    if (c->state != CONN_HANDSHAKE || !receive(c, &io))
+    if (c->state != CONN_HANDSHAKE)
+        return;
+    ev_io_start(c->loop->ev, &c->io);
+    if (!receive(c, &io))
         return;
     enum tls_status status = c->transport.ops->handshake(&c->transport, &io);
     if (status == TLS_FAILED || status == TLS_CLOSED) {
@@ -778,6 +781,17 @@ void conn_backlog_step(struct conn *c)
     after_input(c);
 }
 
+/* Its socket is not looked at until its turn comes: epoll would tell of thousands that wait, each time. When that is this turn already, libev sees
+ * no change, and makes no system call of it. */
+static void queue_handshake(struct conn *c)
+{
+    if (c->in_handshakes)
+        return;
+    c->in_handshakes = true;
+    ev_io_stop(c->loop->ev, &c->io);
+    CONN_LIST_PUSH(&c->loop->handshakes, c, handshake_next);
+}
+
 static void on_io(struct ev_loop *ev, ev_io *w, int revents)
 {
     (void)ev;
@@ -787,10 +801,7 @@ static void on_io(struct ev_loop *ev, ev_io *w, int revents)
     if (!(revents & EV_READ) || c->state == CONN_CLOSING)
         return;
     if (c->state == CONN_HANDSHAKE) {
-        if (!c->in_handshakes) {
-            c->in_handshakes = true;
-            CONN_LIST_PUSH(&c->loop->handshakes, c, handshake_next);
-        }
+        queue_handshake(c);
         return;
     }
     struct tls_io io;
@@ -824,8 +835,8 @@ static void on_timer(struct wheel_timer *t, void *owner)
     struct conn *c = (struct conn *)((char *)t - offsetof(struct conn, timer));
     if (c->state == CONN_HANDSHAKE || c->state == CONN_CONNECT) {
         const char *why = c->state == CONN_HANDSHAKE ? "handshake timed out" : "no CONNECT in time";
-        if (c->state == CONN_HANDSHAKE)
-            STATS_ADD(l, handshakes_failed, 1);
+        STATS_ADD(l, handshakes_failed, c->state == CONN_HANDSHAKE ? 1 : 0);
+        STATS_ADD(l, limit_timeouts, 1);
         audit_refused(c, why, "");
         conn_end(c, LOG_NOTICE, false, "%s", why);
         return;
@@ -866,17 +877,17 @@ static void keep_peer(struct conn *c, const struct sockaddr *peer)
     }
 }
 
-static bool admit(struct loop *l, struct conn *c, const struct sockaddr *peer)
+static bool admit(struct loop *l, const struct listener *listener, struct conn *c, const struct sockaddr *peer)
 {
     keep_peer(c, peer);
     const struct audit_who who = audit_conn(c);
-    return limits_admit(l, &who);
+    return limits_admit(l, listener, &who);
 }
 
 void conn_accept(struct loop *l, struct listener *listener, int fd, const struct sockaddr *peer)
 {
     struct conn *c = calloc(1, sizeof *c);
-    if (c && !admit(l, c, peer)) {
+    if (c && !admit(l, listener, c, peer)) {
         free(c);
         close(fd);
         return;

@@ -21,7 +21,14 @@ void limits_reached(struct loop *l, const struct audit_who *who, const char *key
         audit_say(LOG_WARNING, who, text);
 }
 
-/* ---- handshakes ---- */
+/* ---- connections and handshakes ---- */
+
+static bool is_full(const struct loop *l, const struct listener *listener)
+{
+    uint32_t own = l->conf->listeners[listener->index].max_connections;
+    return atomic_load_explicit(&l->broker->connections, memory_order_relaxed) >= l->policy->max_connections ||
+           (own > 0 && atomic_load_explicit(&listener->connections, memory_order_relaxed) >= own);
+}
 
 /* IPv6: of its /64, which one customer has whole. */
 static bool address_may(struct loop *l, const struct audit_who *who)
@@ -53,8 +60,13 @@ static bool make_room(struct loop *l)
     return false;
 }
 
-bool limits_admit(struct loop *l, const struct audit_who *who)
+bool limits_admit(struct loop *l, const struct listener *listener, const struct audit_who *who)
 {
+    if (is_full(l, listener)) {
+        STATS_ADD(l, limit_sockets, 1);
+        limits_reached(l, who, "max_connections");
+        return false;
+    }
     if (!address_may(l, who)) {
         STATS_ADD(l, limit_handshakes, 1);
         limits_reached(l, who, "max_handshakes_per_minute");

@@ -12,8 +12,9 @@
 /* Tells log and audit log that a limit (its key) was reached, as audit_flood does. */
 void limits_reached(struct loop *l, const struct audit_who *who, const char *key);
 
-/* A socket was accepted. False: its address has had its handshakes of this minute, or no place is left; it is to be closed. */
-bool limits_admit(struct loop *l, const struct audit_who *who);
+/* A socket was accepted. False: there are max_connections, its address has had its handshakes of this minute, or as many handshakes as may be are
+ * unfinished and wait for us; it is to be closed. */
+bool limits_admit(struct loop *l, const struct listener *listener, const struct audit_who *who);
 
 /* c begins its handshake; it has ended, moves or is up. */
 void limits_unfinished_add(struct conn *c);

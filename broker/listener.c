@@ -15,7 +15,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define ACCEPTS_PER_EVENT 16
+#define ACCEPTS_PER_TURN 4 /* of a listener; each may end another connection (broker/limits.h) */
 #define ACCEPT_RETRY_S 0.25 /* after EMFILE and its like */
 #define BACKLOG 4096
 
@@ -152,23 +152,12 @@ static void rest(struct accept_watcher *a)
     ev_timer_start(a->loop->ev, &a->retry);
 }
 
-static bool over_limit(struct accept_watcher *a)
-{
-    struct broker *b = a->loop->broker;
-    uint32_t own = a->loop->conf->listeners[a->listener->index].max_connections;
-    if (atomic_load_explicit(&b->connections, memory_order_relaxed) < a->loop->policy->max_connections &&
-        (own == 0 || atomic_load_explicit(&a->listener->connections, memory_order_relaxed) < own))
-        return false;
-    log_warning("listener %u: connection refused: max_connections reached", a->listener->port);
-    return true;
-}
-
 static void on_accept(struct ev_loop *ev, ev_io *w, int revents)
 {
     (void)ev;
     (void)revents;
     struct accept_watcher *a = w->data;
-    for (int i = 0; i < ACCEPTS_PER_EVENT; i++) {
+    for (int i = 0; i < ACCEPTS_PER_TURN; i++) {
         struct sockaddr_storage peer;
         socklen_t peer_len = sizeof peer;
         int fd = accept4(a->fd, (struct sockaddr *)&peer, &peer_len, SOCK_NONBLOCK | SOCK_CLOEXEC);
@@ -176,10 +165,6 @@ static void on_accept(struct ev_loop *ev, ev_io *w, int revents)
             if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
                 rest(a);
             return; /* EAGAIN, or a client that is gone again */
-        }
-        if (over_limit(a)) {
-            close(fd);
-            continue;
         }
         conn_accept(a->loop, a->listener, fd, (const struct sockaddr *)&peer);
     }

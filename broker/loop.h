@@ -80,6 +80,7 @@ struct loop { /* NOLINT(clang-analyzer-optin.performance.Padding): in groups by 
     struct wheel *wheel;
     uint64_t tick_due_ms;              /* when tick fires; 0: not set */
     uint64_t now_ms, wall_ms;          /* monotonic and wall clock, read once a turn */
+    uint64_t turn_began_us;            /* monotonic */
 
     struct match_cache *cache;
     uint64_t visited_before;           /* match_cache_visited when the turn began */

@@ -15,8 +15,8 @@
 
 #include <string.h>
 
-#define CONNS_PER_TURN 1024U
-#define SESSIONS_PER_TURN 256U
+#define CONNS_PER_TURN 64U /* each may have to be ended, in 20 µs */
+#define SESSIONS_PER_TURN 64U
 
 /* ---- connections */
 

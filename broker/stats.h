@@ -25,9 +25,10 @@ struct stats {
     _Atomic uint64_t inflight;                           /* QoS 1 and 2 messages sent and not acknowledged, now */
     _Atomic uint64_t certificates_month, certificates_week, certificates_over; /* of connected clients: 30 to 7 days left, less, none */
     _Atomic uint64_t limit_handshakes, limit_unfinished, limit_connections, limit_connects, limit_pauses, limit_subscriptions,
-        limit_packets, limit_memory;                     /* how often each was reached (broker/limits.h, broker/quota.h) */
+        limit_packets, limit_memory, limit_timeouts, limit_sockets; /* how often each was reached (broker/limits.h, broker/quota.h) */
     _Atomic uint64_t partial_bytes;                      /* memory of packets that are not complete, now */
     _Atomic uint64_t turns, busy_delays;
+    _Atomic uint64_t longest_turn_us;                    /* since $SYS last told it, and set it to 0 */
 };
 
 /* Owner loop only. delta may be negative in two's complement (STATS_SUB). */

@@ -24,7 +24,8 @@ struct totals {
     uint64_t bytes_received, bytes_sent, packets_received, packets_sent, publish_received, publish_sent, publish_bytes_received,
         publish_bytes_sent, publish_dropped, publish_denied, publish_withheld, connects, handshakes, handshakes_failed, protocol_errors, connected,
         connections, sessions, certificates_month, certificates_week, certificates_over, persistent_away, expired, queued, queued_bytes, inflight,
-        limit_handshakes, limit_unfinished, limit_connections, limit_connects, limit_pauses, limit_subscriptions, limit_packets, limit_memory, partial_bytes;
+        limit_handshakes, limit_unfinished, limit_connections, limit_connects, limit_pauses, limit_subscriptions, limit_packets, limit_memory,
+        limit_timeouts, limit_sockets, partial_bytes;
 };
 
 static struct totals sum(const struct broker *b)
@@ -64,6 +65,8 @@ static struct totals sum(const struct broker *b)
         SUM(limit_subscriptions);
         SUM(limit_packets);
         SUM(limit_memory);
+        SUM(limit_timeouts);
+        SUM(limit_sockets);
         SUM(partial_bytes);
         SUM(certificates_month);
         SUM(certificates_week);
@@ -289,7 +292,24 @@ static void publish_limits(struct loop *l, const struct totals *t)
     publish_number(l, "limits/subscriptions", t->limit_subscriptions);
     publish_number(l, "limits/packet_timeouts", t->limit_packets);
     publish_number(l, "limits/partial_packets", t->limit_memory);
+    publish_number(l, "limits/handshake_timeouts", t->limit_timeouts);
+    publish_number(l, "limits/sockets", t->limit_sockets);
     publish_number(l, "partial_packets/bytes", t->partial_bytes);
+}
+
+/* What a message waits for at most before the broker sees it. */
+static void publish_turns(struct loop *l)
+{
+    const struct broker *b = l->broker;
+    uint64_t turns = 0, longest_us = 0;
+    for (unsigned i = 0; i < b->n_loops; i++) {
+        struct stats *s = &b->loops[i]->stats;
+        uint64_t us = atomic_exchange_explicit(&s->longest_turn_us, 0, memory_order_relaxed);
+        longest_us = us > longest_us ? us : longest_us;
+        turns += atomic_load_explicit(&s->turns, memory_order_relaxed);
+    }
+    publish_number(l, "loop/turns", turns);
+    publish_number(l, "loop/longest_turn_us", longest_us);
 }
 
 static void publish_all(struct sys *y)
@@ -308,6 +328,7 @@ static void publish_all(struct sys *y)
     publish_loads(y, &t);
     publish_own_names(y, &t);
     publish_limits(l, &t);
+    publish_turns(l);
     publish_store(y);
     publish_certificates(y, &t);
     y->last = t;

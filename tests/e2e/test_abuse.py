@@ -1,6 +1,7 @@
 """Each limit against abuse, with the abuse: it is bounded, counted, logged and audited, and others do not notice."""
 import json
 import re
+import signal
 import socket
 import ssl
 import time
@@ -86,16 +87,32 @@ def test_unfinished_handshakes_the_oldest_makes_room(start_broker, name, log):
     is_told(broker, log, "max_unfinished_handshakes")
 
 
+def client_hello():
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    outgoing = ssl.MemoryBIO()
+    with pytest.raises(ssl.SSLWantReadError):
+        context.wrap_bio(ssl.MemoryBIO(), outgoing).do_handshake()
+    return outgoing.read()
+
+
+def test_a_turn_does_one_step_of_one_handshake(start_broker, name):
+    """However many have come: messages are looked at between."""
+    broker = start_broker({"threads": 1})
+    turns = counter(broker, name, "loop/turns")
+    broker.process.send_signal(signal.SIGSTOP)
+    hellos = [tcp(broker) for _ in range(200)]
+    for s in hellos:
+        s.sendall(client_hello())
+    broker.process.send_signal(signal.SIGCONT)
+    assert all(s.recv(1) == b"\x16" for s in hellos)
+    assert counter(broker, name, "loop/turns") - turns >= 200
+
+
 def test_a_slow_handshake_ends(start_broker, name, log):
     """A ClientHello, one byte each tenth of a second."""
     broker = start_broker({"audit_log": log, "handshake_timeout": 2})
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-    tls = context.wrap_bio(incoming, outgoing)
-    with pytest.raises(ssl.SSLWantReadError):
-        tls.do_handshake()
-    hello, s = outgoing.read(), tcp(broker)
+    hello, s = client_hello(), tcp(broker)
     sent = 0
     with pytest.raises((BrokenPipeError, ConnectionResetError)):
         for byte in hello + bytes(1000):
@@ -116,6 +133,26 @@ def test_a_slow_connect_ends(start_broker, name):
             c.send(bytes([byte]))
             time.sleep(0.1 * env.SLOW)
     broker.wait_log("no CONNECT in time")
+    assert counter(broker, name, "limits/handshake_timeouts") == 1
+
+
+@pytest.mark.parametrize("where", ["global", "listener"])
+def test_connections_of_all(start_broker, name, log, where):
+    limit = {"max_connections": 5}
+    broker = start_broker({"audit_log": log, **(limit if where == "global" else {})}, listener=limit if where == "listener" else None)
+    clients = [broker.client(f"{name}{i}") for i in range(5)]
+    assert all(is_closed(tcp(broker)) for _ in range(20))
+    for c in clients:
+        c.disconnect()
+    deadline = time.monotonic() + env.TIMEOUT_S
+    while True:  # the places are free when the broker has seen that
+        try:
+            assert counter(broker, name, "limits/sockets") >= 20
+            break
+        except (Closed, OSError):
+            assert time.monotonic() < deadline
+    told = is_told(broker, log, "max_connections")
+    assert sum(line.get("repeated", 1) for line in told) >= 20
 
 
 # -- packets that do not end

@@ -39,6 +39,15 @@ def test_names(connect, name):
     assert got["$SYS/broker/uptime"].endswith(" seconds")
 
 
+@pytest.mark.sealmqd_only("the names are ours")
+def test_turns_of_the_loops(connect):
+    c = connect()
+    c.subscribe("$SYS/broker/loop/#")
+    first, second = (values(c, ["$SYS/broker/loop/turns", "$SYS/broker/loop/longest_turn_us"]) for _ in range(2))
+    assert int(second["$SYS/broker/loop/turns"]) > int(first["$SYS/broker/loop/turns"])
+    assert int(second["$SYS/broker/loop/longest_turn_us"]) > 0
+
+
 STORE = ["commits", "commit_time_us", "messages/written", "bytes/written", "bytes/used", "bytes/size", "oldest_unacknowledged_ms", "waiting",
          "operations_failed", "records_failed", "messages/dropped", "failing"]
 
