@@ -101,8 +101,10 @@ SCENARIOS = (
                      ("p50", "ms", ("quiet_p50_us", "flood_p50_us", "reconnect_p50_us")))),
     Scenario("abuse", "p99 of 100 quiet clients beside each attack, against alone, with its limit set", "@abuse", (
         Metric("worst_ratio", "p99 beside the worst attack / alone", "×", True, 2.0), Metric("none_p99_us", "p99 alone", "ms", True, scale=1e-3),
+        Metric("none_turn_us", "longest loop turn alone", "ms", True, scale=1e-3), Metric("worst_turn_us", "longest loop turn beside any attack", "ms", True, scale=1e-3),
         *(Metric(f"{kind}_ratio", f"{kind}: p99 / alone", "×", True, 2.0)
-          for kind in ("connects", "handshakes", "unfinished", "trickle", "partial", "connect_rate", "messages"))),
+          for kind in ("connects", "handshakes", "unfinished", "slow_tls", "slow_connect", "trickle", "partial", "reconnects", "connections", "messages", "bytes",
+                       "subscriptions"))),
              ours_alone=True, rounds=1, quick=False),
     Scenario("subscribe-storm", "100 quiet clients while 1,000,000 filters are subscribed, then dropped", "@storm", (
         Metric("storm_p99_us", "p99 while subscribing", "ms", True, scale=1e-3), Metric("storm_max_us", "longest while subscribing", "ms", True, scale=1e-3),

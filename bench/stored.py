@@ -95,7 +95,7 @@ class Stored:
         out = {"ok": 1}
         for phase, subs in (("quiet", 0), ("replays", 10)):
             with self.stored(program) as broker:
-                past = self.start(broker, f"past --count {n} --pubs 4 --window 2000 --payload 100 --subs {subs or 1} --sub-qos 1 --verbose", nice=10, timeout=120)
+                past = self.start(broker, f"past --count {n} --pubs 4 --window 2000 --payload 100 --subs {subs or 1} --sub-qos 1 --verbose", prefix=["nice", "-n", "10"], timeout=120)
                 quiet = self.start(broker, self.QUIET + " --on-signal")
                 for line in past.stderr:
                     if line.startswith("replaying"):

@@ -11,7 +11,7 @@ run_packages="mosquitto-clients" # for the lines that "make run" prints to paste
 test_packages="check libsubunit-dev mosquitto mosquitto-clients libpaho-mqtt-dev python3 python3-pytest python3-pytest-xdist
  python3-pytest-timeout python3-paho-mqtt python3-cryptography python3-cbor2 procps util-linux valgrind"
 fuzz_packages="clang libclang-rt-dev"
-bench_packages="libssl-dev mosquitto python3"
+bench_packages="libssl-dev mosquitto mosquitto-clients python3"
 lint_packages="clang-tidy cppcheck shellcheck mandoc"
 wolfssl_packages="libwolfssl-dev" # only where the source package cannot be had
 
