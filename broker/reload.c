@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/pool.h"
+#include "base/textbytes.h"
 #include "broker/audit.h"
 #include "broker/audit_log.h"
 #include "broker/loop.h"
@@ -17,6 +18,7 @@
 #include <time.h>
 
 #define WAIT_MS 2000U
+#define REVOKED_TOLD 256U /* of one file; the rest is a count */
 
 void reload_report(const char *text)
 {
@@ -119,6 +121,36 @@ static void send_mails(struct broker *b, struct policy *p, struct mail *list)
     }
 }
 
+/* Of listeners that share a file the first one tells. */
+static bool is_told(const struct conf *c, size_t listener)
+{
+    for (size_t i = 0; i < listener; i++)
+        if (c->listeners[i].crlfile && strcmp(c->listeners[i].crlfile, c->listeners[listener].crlfile) == 0)
+            return true;
+    return false;
+}
+
+/* Each certificate that the new lists name and the old ones did not. */
+static void tell_revoked(const struct policy *old, const struct policy *next)
+{
+    static const char text[] = "the revocation list names it", rest[] = "the revocation list names more, told by their number alone";
+    const struct audit_who nobody = {0};
+    for (size_t i = 0; i < next->n_listeners; i++) {
+        struct tls_revoked told[REVOKED_TOLD];
+        char hex[2 * sizeof told[0].serial];
+        if (!next->tls[i] || !next->conf->listeners[i].crlfile || is_told(next->conf, i))
+            continue;
+        size_t n = tls_ctx_newly_revoked(old->tls[i], next->tls[i], told, REVOKED_TOLD);
+        for (size_t k = 0; k < n && k < REVOKED_TOLD; k++) {
+            hex_put(hex, told[k].serial, told[k].serial_len);
+            audit_event(AUDIT_CERTIFICATE_REVOKED, &nobody, text,
+                        AUDIT_PAIRS(AUDIT_PAIR("issuer", told[k].issuer, strlen(told[k].issuer)), AUDIT_PAIR("revoked", hex, 2 * (size_t)told[k].serial_len)));
+        }
+        if (n > REVOKED_TOLD)
+            audit_event(AUDIT_CERTIFICATE_REVOKED, &nobody, rest, AUDIT_PAIRS(AUDIT_NUMBER("more", n - REVOKED_TOLD)));
+    }
+}
+
 static void wait_for_loops(struct policy *p)
 {
     const struct timespec tick = {.tv_nsec = 1000000};
@@ -153,6 +185,7 @@ static bool take_over(struct broker *b, struct conf *(*load)(void *arg, FILE *er
         return false;
     }
     audit_log_change(audit);
+    tell_revoked(b->policy, next);
     policy_retire(&b->retired, b->policy);
     b->policy = next;
     send_mails(b, next, mails);

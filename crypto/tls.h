@@ -57,6 +57,15 @@ struct tls_date {
 struct tls_dates { struct tls_date own, authority, list; }; /* of several, the first to end (of one issuer's lists: the newest) */
 const struct tls_dates *tls_ctx_dates(const struct tls_ctx *ctx);
 
+/* A certificate on a revocation list. */
+struct tls_revoked {
+	char issuer[TLS_NAME_MAX];      /* its CN, escaped */
+	uint8_t serial_len, serial[20]; /* big endian, no leading zeros; serial_len 0: longer than certificates may have */
+};
+/* What the lists of `now` name and those of `then` did not, each once: the first `most` of them into out. Returns how many there are in all.
+ * Costs one walk over both. */
+size_t tls_ctx_newly_revoked(const struct tls_ctx *then, const struct tls_ctx *now, struct tls_revoked *out, size_t most);
+
 /* Where a call reads ciphertext from and appends ciphertext to: the loop's buffers. */
 struct tls_io {
 	const uint8_t *in;   /* unread ciphertext; the call advances in and shrinks in_len */

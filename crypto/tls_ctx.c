@@ -193,6 +193,11 @@ const struct tls_dates *tls_ctx_dates(const struct tls_ctx *ctx)
 	return &ctx->dates;
 }
 
+size_t tls_ctx_newly_revoked(const struct tls_ctx *then, const struct tls_ctx *now, struct tls_revoked *out, size_t most)
+{
+	return tls_trust_newly_revoked(then->trust, now->trust, out, most);
+}
+
 struct tls_ctx *tls_ctx_ref(struct tls_ctx *ctx)
 {
 	atomic_fetch_add_explicit(&ctx->refs, 1, memory_order_relaxed);

@@ -331,6 +331,35 @@ bool tls_trust_may_use(const struct tls_trust *t, const struct trust_hash *cn, c
 
 /* ---- dates: every row of these begins with a struct trust_end */
 
+static struct tls_revoked show_revoked(const struct tls_trust *t, const struct trust_revoked *r)
+{
+	struct tls_revoked out = { .serial_len = r->serial.len };
+	size_t n;
+	const struct trust_end *list = find(&t->lists, sizeof(struct trust_end), &r->issuer, &n);
+	if (list)
+		memcpy(out.issuer, list->shown, sizeof out.issuer);
+	memcpy(out.serial, r->serial.bytes, sizeof out.serial);
+	return out;
+}
+
+size_t tls_trust_newly_revoked(const struct tls_trust *then, const struct tls_trust *now, struct tls_revoked *out, size_t most)
+{
+	const struct trust_revoked *was = then->revoked.rows, *is = now->revoked.rows;
+	size_t found = 0;
+	for (size_t i = 0, k = 0; i < now->revoked.n; i++) {
+		if (i > 0 && compare_revoked(&is[i - 1], &is[i]) == 0)
+			continue; /* on several lists of its issuer */
+		while (k < then->revoked.n && compare_revoked(&was[k], &is[i]) < 0)
+			k++;
+		if (k < then->revoked.n && compare_revoked(&was[k], &is[i]) == 0)
+			continue;
+		if (found < most)
+			out[found] = show_revoked(now, &is[i]);
+		found++;
+	}
+	return found;
+}
+
 static struct tls_date earliest(const struct table *t, size_t size)
 {
 	struct tls_date d = { .end_s = INT64_MAX };

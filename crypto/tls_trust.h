@@ -45,6 +45,9 @@ enum tls_cause tls_trust_still_admits(const struct tls_trust *then, const struct
 /* May this key use that name? Yes when the name is not pinned. */
 bool tls_trust_may_use(const struct tls_trust *t, const struct trust_hash *cn, const struct trust_hash *key) MUST_CHECK;
 
+/* As tls_ctx_newly_revoked. */
+size_t tls_trust_newly_revoked(const struct tls_trust *then, const struct tls_trust *now, struct tls_revoked *out, size_t most);
+
 /* The earliest end of an authority, and of the newest lists (INT64_MAX: none). */
 struct tls_date tls_trust_authority_end(const struct tls_trust *t);
 struct tls_date tls_trust_list_end(const struct tls_trust *t);

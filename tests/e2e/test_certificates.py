@@ -185,6 +185,29 @@ def test_lists_of_several_issuers_in_one_file(start_broker, name, pki, tmp_path)
     broker.client(name + "end", cert=certs["root-good"]).ping()
 
 
+def test_what_a_list_names_anew_is_in_the_audit_log(start_broker, name, pki, tmp_path):
+    """Each certificate once, at the reload that brings it, also of those who never came; of very many the first, and their number."""
+    audit, crl = tmp_path / "audit.log", pki.authority.crl(tmp_path / "list.crl", 0x1001)
+    broker = start_broker({"audit_log": audit}, listener={"crlfile": crl})
+    for serials in ((0x1001, 0x80fedc, 7), (0x1001, 0x80fedc, 7), (7, 0x1001), range(1, 100_001)):
+        pki.authority.crl(crl, *serials)
+        broker.reload()
+    broker.client(name).ping()
+    broker.stop()
+    assert "audit: certificate revoked: the revocation list names it (issuer 'Test CA', revoked '80fedc')" in broker.log()
+    rounds = [[]]
+    for line in map(json.loads, audit.read_text().splitlines()):
+        if line["kind"] == "reloaded":
+            rounds.append([])
+        elif line["kind"] == "certificate-revoked":
+            rounds[-1].append(line)
+    assert {line["revoked"] for line in rounds[0]} == {"80fedc", "07"} and {line["issuer"] for line in rounds[0]} == {"Test CA"}
+    assert rounds[1] == rounds[2] == rounds[4] == []
+    many = [line["revoked"] for line in rounds[3] if "revoked" in line]
+    assert len(set(many)) == len(many) == 256 and not {"07", "1001"} & set(many)
+    assert [line["more"] for line in rounds[3] if "more" in line] == [100_000 - 2 - 256]
+
+
 def test_a_list_past_its_end_is_told_and_refuses_or_not(start_broker, name, pki, tmp_path, ca):
     """Nobody is locked out without a word: the log says so, and so does $SYS, at the start and after a reload."""
     victim, other = ca.issue("stale-victim", "stale-victim"), ca.issue("stale-other", "stale-other")

@@ -103,10 +103,11 @@ class Authority:
         return seq(tbs, algorithm, der(0x03, b"\0", self._sign(tbs)))
 
     def crl(self, file, *certs, days=(-1, 30)):
-        """A revocation list of these certificates, as PEM in `file`."""
+        """A revocation list of these certificates (or serial numbers), as PEM in `file`."""
         now = datetime.datetime.utcnow()
         algorithm = SHA256_RSA if isinstance(self.key, rsa.RSAPrivateKey) else SHA256_ECDSA
-        entries = [seq(integer(x509.load_pem_x509_certificate(c.crt.read_bytes()).serial_number), time(now)) for c in certs]
+        serials = [c if isinstance(c, int) else x509.load_pem_x509_certificate(c.crt.read_bytes()).serial_number for c in certs]
+        entries = [seq(integer(serial), time(now)) for serial in serials]
         tbs = seq(integer(1), algorithm, self.name, *(time(now + datetime.timedelta(days=d)) for d in days), *([seq(*entries)] if entries else []))
         file.write_bytes(pem(seq(tbs, algorithm, der(0x03, b"\0", self._sign(tbs))), "X509 CRL"))
         return file

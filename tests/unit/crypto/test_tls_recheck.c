@@ -55,6 +55,29 @@ START_TEST(unchanged_files_end_nothing)
 }
 END_TEST
 
+START_TEST(what_is_newly_listed_is_told_once)
+{
+	struct tls_ctx *none = with("cas.pem", NULL), *empty = with("cas.pem", "empty.crl"), *two = with("cas.pem", "both.crl"), *three = with("cas.pem", "interrevoked.crl");
+	struct tls_ctx *twice = with("cas.pem", "stalenew.crl");
+	struct tls_revoked out[4] = { 0 };
+	ck_assert_uint_eq(tls_ctx_newly_revoked(none, two, out, 4), 2);
+	ck_assert_str_eq(out[0].issuer, "Test CA");
+	ck_assert_uint_gt(out[0].serial_len, 0);
+	ck_assert(out[0].serial_len != out[1].serial_len || memcmp(out[0].serial, out[1].serial, 20) != 0);
+	ck_assert_uint_eq(tls_ctx_newly_revoked(none, two, out, 1), 2); /* only one of them is written */
+	ck_assert_uint_eq(tls_ctx_newly_revoked(empty, two, NULL, 0), 2);
+	ck_assert_uint_eq(tls_ctx_newly_revoked(two, three, out, 4), 1);
+	ck_assert_uint_eq(tls_ctx_newly_revoked(two, two, out, 4), 0);
+	ck_assert_uint_eq(tls_ctx_newly_revoked(three, two, out, 4), 0); /* one that is no longer listed is no news of this kind */
+	ck_assert_uint_eq(tls_ctx_newly_revoked(none, twice, out, 4), 3); /* two lists of one issuer, with five entries */
+	tls_ctx_unref(none);
+	tls_ctx_unref(empty);
+	tls_ctx_unref(two);
+	tls_ctx_unref(three);
+	tls_ctx_unref(twice);
+}
+END_TEST
+
 START_TEST(the_revoked_are_found)
 {
 	struct pair x;
@@ -148,6 +171,7 @@ int main(void)
 	TCase *t = tcase_create("recheck");
 	tcase_set_timeout(t, 60);
 	tcase_add_test(t, unchanged_files_end_nothing);
+	tcase_add_test(t, what_is_newly_listed_is_told_once);
 	tcase_add_test(t, the_revoked_are_found);
 	tcase_add_test(t, an_authority_that_went_is_missed);
 	tcase_add_test(t, an_authority_of_the_same_name_is_another);
