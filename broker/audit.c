@@ -104,7 +104,7 @@ static void add_who(struct line *l, const struct audit_who *who)
     if (who->client_id)
         add(l, " client '%.*s'", shown(who->client_id_len), (const char *)who->client_id);
     if (who->peer && inet_ntop(who->family, who->peer, address, sizeof address))
-        add(l, " %s:%u", address, who->peer_port);
+        add(l, who->family == AF_INET6 ? " [%s]:%u" : " %s:%u", address, who->peer_port);
 }
 
 static void log_event(enum audit_kind kind, const struct audit_who *who, const char *text, const struct audit_pair *pairs, size_t n_pairs)

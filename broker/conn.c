@@ -45,10 +45,11 @@ const char *conn_name(const struct conn *c)
     char address[INET6_ADDRSTRLEN];
     const uint8_t *client_id = c->session ? (const uint8_t *)c->session->client_id : NULL;
     int client_id_len = c->session ? c->session->client_id_len : 0;
+    bool v6 = c->family == AF_INET6;
     inet_ntop(c->family, c->peer, address, sizeof address);
-    snprintf(name, sizeof name, "%s%s%s%s%.*s%s%s:%u", c->identity ? "CN '" : "", c->identity ? c->identity->cn : "",
+    snprintf(name, sizeof name, "%s%s%s%s%.*s%s%s%s%s:%u", c->identity ? "CN '" : "", c->identity ? c->identity->cn : "",
              c->identity ? "' " : "", client_id ? "client '" : "", client_id_len > 64 ? 64 : client_id_len,
-             client_id ? (const char *)client_id : "", client_id ? "' " : "", address, c->peer_port);
+             client_id ? (const char *)client_id : "", client_id ? "' " : "", v6 ? "[" : "", address, v6 ? "]" : "", c->peer_port);
     return name;
 }
 

@@ -9,6 +9,7 @@ import time
 import pytest
 
 from lib import env, packets as p
+from lib.broker import listener_keys
 from lib.client import Closed
 
 pytestmark = pytest.mark.sealmqd_only("limits of our own")
@@ -65,6 +66,20 @@ def test_handshakes_of_one_address(start_broker, name, log):
     told = is_told(broker, log, "max_handshakes_per_minute")
     assert sum(line.get("repeated", 1) for line in told) == 30 and told[0]["from"].startswith("127.0.0.1:")
     assert len(told) < 30  # each loop tells eight, and counts the others
+
+
+@pytest.mark.skipif(not socket.has_ipv6, reason="no IPv6 here")
+def test_handshakes_of_one_ipv6_address(start_broker, name, log, pki, port):
+    """That the whole of a /64 counts as one is in tests/unit/broker/test_limits.c: loopback has one address alone."""
+    broker = start_broker({"audit_log": log, "max_handshakes_per_minute": 10}, extra=[(port, "::1", listener_keys(pki))])
+    for i in range(10):
+        broker.client(f"{name}{i}", address=("::1", port)).disconnect()
+    for _ in range(5):
+        with socket.create_connection(("::1", port), timeout=env.TIMEOUT_S) as s:
+            assert is_closed(s)
+    broker.client(name).ping()  # 127.0.0.1 is another one
+    told = is_told(broker, log, "max_handshakes_per_minute")
+    assert sum(line.get("repeated", 1) for line in told) == 5 and told[0]["from"].startswith("[::1]:")
 
 
 def test_handshakes_are_counted_in_sys_and_come_back_after_a_reload(start_broker, name):

@@ -4,14 +4,7 @@ import socket
 import pytest
 
 from lib import env, packets as p
-from lib.broker import Port, listener_keys
-
-
-@pytest.fixture
-def port():
-    one = Port()
-    yield one.number
-    one.release()
+from lib.broker import listener_keys
 
 
 def test_several_listeners_are_one_broker(start_broker, pki, name, port):

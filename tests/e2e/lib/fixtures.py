@@ -11,7 +11,7 @@ import subprocess
 import pytest
 
 from . import env
-from .broker import Broker
+from .broker import Broker, Port
 from .pki import Pki
 from .programs import Sealmq
 
@@ -33,6 +33,14 @@ def pytest_collection_modifyitems(items):
         for item in items:
             if mark := item.get_closest_marker("sealmqd_only"):
                 item.add_marker(pytest.mark.skip(reason=f"sealmqd only: {mark.args[0] if mark.args else ''}"))
+
+
+@pytest.fixture
+def port():
+    """One that is free, for a listener of the test's own."""
+    one = Port()
+    yield one.number
+    one.release()
 
 
 @pytest.fixture(scope="session")
