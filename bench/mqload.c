@@ -65,7 +65,7 @@ static struct {
     const char *host, *ca, *cert, *key, *cert_dir, *cipher, *groups, *sni;
     const char *kill_cmd, *restart_cmd, *label, *mlist, *pidspec, *prefix, *tls_s;
     int port, tls, threads, pubs, subs, pairs, qos, subqos, payload, window;
-    int batch, concurrency, keepalive, per_src;
+    int batch, concurrency, keepalive, per_src, source;
     double rate, duration, warmup, drain, offline, kill_at, timeout;
     u64 count;
     bool plain, resume, json, share, online, keep, verbose, lowmem, on_signal;
@@ -933,7 +933,7 @@ static void conn_start(conn *c)
     static _Atomic u32 turn;
     int one = 1;
     bool ends = O.scen == CONNECT || O.scen == CHURN;
-    u32 src = ends ? turn++ % SRC_ADDRS : c->id / (u32)O.per_src;
+    u32 src = ends ? turn++ % SRC_ADDRS : (u32)O.source + c->id / (u32)O.per_src;
     u64 nth = atomic_fetch_add(&started, 1);
     if (O.scen == CHURN)            /* every fourth leaves its session behind, the next one of the same name ends it */
         c->clean = nth % 4 != 0;
@@ -2077,6 +2077,8 @@ static void scen_idle(void)
     pss1 = proc_kb("smaps_rollup", "Pss:");
     note("%u connections up in %.1f s, holding %.0f s", up, secs(a.t, b.t), O.duration);
     h0 = take();
+    while (O.on_signal && !told_to_begin && !told_to_end)
+        sleep_s(0.1);
     sleep_s(O.duration);
     h1 = take();
     bring_up(G_PUB, true);
@@ -2466,7 +2468,7 @@ static void usage(int rc)
 "  --duration S  --warmup S  --drain S  --timeout S  --concurrency N  --keepalive S\n"
 "  --count N (limit of messages: p2p/fan*/durable, of connections: connect/churn; retain M)  --m LIST (wild)  --share\n"
 "  --offline S  --online  --kill-cmd C  --restart-cmd C  --kill-at S   (durable)\n"
-"  --keep (retain: leave them)  --conns-per-src N  --prefix TOPIC\n"
+"  --keep (retain: leave them)  --conns-per-src N  --source N (first address: 127.0.0.1 + N)  --prefix TOPIC\n"
 "  --pid P[,P|@FILE]          broker processes to account\n"
 "  --json  --label TEXT  --verbose  --on-signal (the window begins with SIGUSR1)\n", rc ? stderr : stdout);
     exit(rc);
@@ -2487,7 +2489,7 @@ static const struct { const char *name; char type; void *v; } opts[] = {
     { "offline", 'd', &O.offline }, { "online", 'b', &O.online },
     { "kill-cmd", 's', &O.kill_cmd }, { "restart-cmd", 's', &O.restart_cmd },
     { "kill-at", 'd', &O.kill_at }, { "keep", 'b', &O.keep },
-    { "conns-per-src", 'i', &O.per_src }, { "prefix", 's', &O.prefix },
+    { "conns-per-src", 'i', &O.per_src }, { "source", 'i', &O.source }, { "prefix", 's', &O.prefix },
     { "pid", 's', &O.pidspec }, { "json", 'b', &O.json }, { "label", 's', &O.label },
     { "verbose", 'b', &O.verbose }, { "on-signal", 'b', &O.on_signal }, { "help", 'h', NULL },
 };

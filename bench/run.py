@@ -17,6 +17,7 @@ import os
 import pathlib
 import platform
 import re
+import resource
 import shutil
 import signal
 import socket
@@ -216,6 +217,36 @@ class Bench(stored.Stored):
         out["worst_turn_us"] = max(out[f"{kind}_turn_us"] for kind in self.ATTACKS)
         return out
 
+    def idle_many(self, program):
+        """As many connections as the scenario's name says, at once; with as many brokers as the limit of open files asks for."""
+        wanted, each = (2000, 1000) if self.quick else (100000, 10000)
+        room = resource.getrlimit(resource.RLIMIT_NOFILE)[1] - 200
+        brokers, out = -(-wanted // room), {"ok": 1, "held": 0, "alive": 0}
+        began = time.monotonic()
+        with contextlib.ExitStack() as stack:
+            generators, before, at = [], 0, 0
+            running = [stack.enter_context(self.broker(program)) for _ in range(brokers)]
+            for n, broker in enumerate(running):
+                before += broker.rss_anon_kb()
+                left = wanted * (n + 1) // brokers - wanted * n // brokers
+                while left:
+                    count = min(left, each)
+                    generators.append(self.start(broker, f"idle --subs {count} --source {at} --prefix idle{at} --on-signal --verbose", duration=1, timeout=600))
+                    left, at = left - count, at + 1
+            for g in generators:
+                line = next((text for text in g.stderr if "connections up" in text), "0")
+                out["held"] += int(line.split()[0])
+            out["ramp_s"] = time.monotonic() - began
+            after = sum(b.rss_anon_kb() for b in running)
+            for g in generators:
+                g.send_signal(signal.SIGUSR1)
+            for g in generators:
+                got = self.result(g)
+                out["ok"] &= got["ok"]
+                out["alive"] += got.get("alive", 0)
+        out.update(brokers=brokers, nofile=room + 200, rss_per_conn=(after - before) * 1024 / out["held"] if out["held"] else 0)
+        return out
+
     def storm(self, program):
         filters = 100000 if self.quick else 1000000
         out = {"ok": 1, "filters": filters}
@@ -251,6 +282,23 @@ class Bench(stored.Stored):
                 out["ok"] &= got["ok"]
                 out[f"{name}_{threads}_us"] = got.get("cpu_us_per_msg", 0)
             out[f"{name}_ratio"] = out[f"{name}_2_us"] / out[f"{name}_1_us"] if out[f"{name}_1_us"] else 0
+        return out
+
+    def acl(self, program):
+        """Random topics, so that no decision is remembered for long, with 3 rules and with 100,000 more that match none of them."""
+        others = 1000 if self.quick else 100000
+        own = "user client\ntopic readwrite mqload/#\ntopic deny mqload/never/#\npattern readwrite other/%u/#\n"
+        more = [f"topic readwrite mqload/site{i}/+/cell{i}\n" if i % 4 else f"pattern readwrite site{i}/%u/#\n" for i in range(others // 2)]
+        more += [f"user device{i}\ntopic readwrite mqload/line{i}/#\n" for i in range(others // 2)]
+        out = {"ok": 1, "rules": others}
+        for name, text in (("few", own), ("many", own + "".join(more))):
+            path = self.dir / "acl"
+            path.write_text(text, encoding="utf-8")
+            with self.broker(program, more=(f"acl_file {path}",)) as broker:
+                got = self.load(broker, "wild --m 10000")
+            out["ok"] &= got["ok"]
+            out[f"{name}_us"] = got.get("m10000_cpu_us_per_pub", 0)
+        out["ratio"] = out["many_us"] / out["few_us"] if out["few_us"] else 0
         return out
 
     def leak(self, program):

@@ -92,6 +92,10 @@ SCENARIOS = (
         Metric("rss_per_conn", "memory per idle connection", "kB", True, 6, 4.5, scale=1e-3),
         Metric("ramp_conn_per_cpu_s", "connects per broker CPU-second", "1/s")), rounds=1, quick_args="idle --subs 2000 --duration 0.5",
              panels=(("memory per idle connection", "kB", ("rss_per_conn",)),)),
+    Scenario("idle-100k", "100,000 idle connections on one machine, each of which gets a message at the end", "@idle_many", (
+        Metric("alive", "connections that got it", "", False, 100000, 100000), Metric("rss_per_conn", "memory per idle connection", "kB", True, 6, 4.5, scale=1e-3),
+        Metric("brokers", "brokers that hold them, by the limit of open files", "", True), Metric("ramp_s", "time until all are up", "s", True)),
+             ours_alone=True, rounds=1, quick=False, panels=(("memory per idle connection", "kB", ("rss_per_conn",)),)),
     Scenario("fairness", "100 quiet clients: alone; beside one that floods; beside 500 that reconnect", "@fairness", (
         Metric("flood_p99_us", "p99 beside a flood", "ms", True, scale=1e-3), Metric("quiet_p99_us", "p99 alone", "ms", True, scale=1e-3),
         Metric("reconnect_p99_us", "p99 beside reconnects", "ms", True, scale=1e-3), Metric("flood_p50_us", "p50 beside a flood", "ms", True, scale=1e-3),
@@ -106,6 +110,10 @@ SCENARIOS = (
           for kind in ("connects", "handshakes", "unfinished", "slow_tls", "slow_connect", "trickle", "partial", "reconnects", "connections", "messages", "bytes",
                        "subscriptions"))),
              ours_alone=True, rounds=1, quick=False),
+    Scenario("acl-100k", "CPU per publish with 100,000 access rules that do not match, against without them", "@acl", (
+        Metric("ratio", "with them / without", "×", True, 1.2), Metric("few_us", "CPU per publish, 3 rules", "µs", True),
+        Metric("many_us", "CPU per publish, 100,003 rules", "µs", True)), ours_alone=True, quick=False,
+             panels=(("CPU per publish: 3 rules, 100,003", "µs", ("few_us", "many_us")),)),
     Scenario("subscribe-storm", "100 quiet clients while 1,000,000 filters are subscribed, then dropped", "@storm", (
         Metric("storm_p99_us", "p99 while subscribing", "ms", True, scale=1e-3), Metric("storm_max_us", "longest while subscribing", "ms", True, scale=1e-3),
         Metric("end_p99_us", "p99 while dropping", "ms", True, scale=1e-3), Metric("end_max_us", "longest while dropping", "ms", True, scale=1e-3),
