@@ -1,179 +1,13 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* The in-memory backend: everything that the disk backend keeps, gone with the process. All of it belongs to the writer thread. */
-#include "store/store_int.h"
+#include "store/memory_int.h"
 
-#include "base/clock.h"
 #include "base/pool.h"
 #include "base/siphash.h"
 
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
-
-struct entry {
-	uint64_t record;
-	struct msg *msg;             /* one reference; NULL in STORE_PUBREL, and in a removed entry */
-	uint32_t sub_id;
-	uint16_t packet_id;
-	uint8_t qos : 2, retain : 1, gone : 1;
-	uint8_t share;
-	uint8_t state;               /* enum store_delivery_state */
-};
-
-/* Entries in order of record id; a removed one stays as a gap until it reaches the front, or gaps prevail. */
-struct queue {
-	struct entry *entries;
-	size_t room, start, end;     /* entries[start..end) are in use */
-	size_t queued;               /* no entry before this one is STORE_QUEUED (none becomes so again) */
-	size_t n;                    /* of them not gone */
-	uint64_t messages, bytes;    /* with a message: what quotas count */
-};
-
-struct subscription {
-	struct map_node node;
-	uint32_t sub_id;
-	uint8_t options;
-	size_t len;
-	uint8_t filter[];
-};
-
-struct packet_id {
-	struct packet_id *next;
-	uint16_t value;
-};
-
-struct session {
-	struct map_node node;
-	store_session number;
-	bool connected, over_quota;
-	bool ended;                  /* its queue alone is left, to be handed on */
-	uint64_t expiry_s, time_ms;
-	struct map subscriptions;
-	struct queue queue;
-	struct packet_id *received;  /* QoS 2, PUBREL not yet seen: a window's worth at most */
-	char *client_id, *cn;        /* with lengths; for the sake of completeness: nothing reads them before a restart */
-	size_t client_id_len, cn_len;
-};
-
-struct keyed_msg {                   /* a retained message, by topic; a will, by number */
-	struct map_node node;
-	uint64_t number;
-	struct msg *msg;
-};
-
-struct past {                        /* what one topic keeps, by topic */
-	struct map_node node;
-	struct queue queue;
-	size_t len;
-	uint8_t topic[];
-};
-
-struct memory {
-	struct map sessions, retained, wills, pasts;
-	struct queue history;        /* what all topics keep, in order of record id */
-};
-
-static struct memory *mem(const struct store *s)
-{
-	return s->state;
-}
-
-/* ---- queues */
-
-static void queue_pack(struct queue *q)
-{
-	size_t to = 0;
-	for (size_t i = q->start; i < q->end; i++)
-		if (!q->entries[i].gone)
-			q->entries[to++] = q->entries[i];
-	q->start = q->queued = 0;
-	q->end = to;
-}
-
-/* Makes room for one more at the end. */
-static enum err queue_reserve(struct queue *q)
-{
-	if (q->end < q->room)
-		return ERR_OK;
-	if (q->n < q->room / 2) {
-		queue_pack(q);
-		return ERR_OK;
-	}
-	size_t room = q->room ? 2 * q->room : 8;
-	struct entry *bigger = realloc(q->entries, room * sizeof *bigger);
-	if (!bigger)
-		return ERR_NOMEM;
-	q->entries = bigger;
-	q->room = room;
-	return ERR_OK;
-}
-
-/* Index of the first entry whose record is > after. */
-static size_t queue_after(const struct queue *q, uint64_t after)
-{
-	size_t low = q->start, high = q->end;
-	while (low < high) {
-		size_t mid = low + (high - low) / 2;
-		if (q->entries[mid].record > after)
-			high = mid;
-		else
-			low = mid + 1;
-	}
-	return low;
-}
-
-static struct entry *queue_find(const struct queue *q, uint64_t record)
-{
-	size_t i = record ? queue_after(q, record - 1) : q->end;
-	return i < q->end && q->entries[i].record == record && !q->entries[i].gone ? &q->entries[i] : NULL;
-}
-
-static void entry_drop_msg(struct queue *q, struct entry *e)
-{
-	if (!e->msg)
-		return;
-	q->messages--;
-	q->bytes -= msg_size(e->msg);
-	msg_unref(e->msg);
-	e->msg = NULL;
-}
-
-static void queue_remove(struct queue *q, struct entry *e)
-{
-	entry_drop_msg(q, e);
-	e->gone = 1;
-	q->n--;
-	while (q->start < q->end && q->entries[q->start].gone)
-		q->start++;
-	if (q->start == q->end)
-		q->start = q->end = q->queued = 0;
-}
-
-/* A session that has caught up keeps nothing of its backlog. */
-static void queue_trim(struct queue *q)
-{
-	if (q->n > 0 || q->room <= 64)
-		return;
-	free(q->entries);
-	q->entries = NULL;
-	q->room = q->start = q->end = q->queued = 0;
-}
-
-static void queue_append(struct queue *q, const struct entry *e)
-{
-	assert(q->end < q->room);
-	q->entries[q->end++] = *e;
-	q->n++;
-	q->messages++;
-	q->bytes += msg_size(e->msg);
-}
-
-static void queue_free(struct queue *q)
-{
-	for (size_t i = q->start; i < q->end; i++)
-		msg_unref(q->entries[i].msg);
-	free(q->entries);
-}
 
 /* ---- sessions */
 
@@ -188,7 +22,7 @@ static struct session *session_find_any(const struct store *s, store_session num
 	return NULL;
 }
 
-static struct session *session_find(const struct store *s, store_session number)
+struct session *mem_session_find(const struct store *s, store_session number)
 {
 	struct session *session = session_find_any(s, number);
 	return session && !session->ended ? session : NULL;
@@ -205,7 +39,7 @@ static void session_free(struct session *session)
 		free(session->received);
 		session->received = next;
 	}
-	queue_free(&session->queue);
+	mem_queue_free(&session->queue);
 	free(session->client_id);
 	free(session->cn);
 	free(session);
@@ -244,7 +78,7 @@ static enum err session_new(struct store *s, const struct store_op *op)
 
 static enum err session_state(struct store *s, const struct store_op *op)
 {
-	struct session *session = session_find(s, op->u.session.number);
+	struct session *session = mem_session_find(s, op->u.session.number);
 	if (!session)
 		return ERR_NOT_FOUND;
 	session->connected = op->u.session.connected;
@@ -263,11 +97,6 @@ static struct keyed_msg *will_find(const struct store *s, uint64_t number)
 			return k;
 	}
 	return NULL;
-}
-
-static uint64_t topic_hash(const struct msg *m)
-{
-	return siphash13(&siphash_process_key, msg_topic(m), m->topic_len);
 }
 
 static struct keyed_msg *retained_find(const struct store *s, const struct msg *m)
@@ -338,7 +167,7 @@ static struct subscription *subscription_find(const struct session *session, con
 
 static enum err subscribe(struct store *s, const struct store_op *op)
 {
-	struct session *session = session_find(s, op->u.subscription.session);
+	struct session *session = mem_session_find(s, op->u.subscription.session);
 	if (!session)
 		return ERR_NOT_FOUND;
 	const uint8_t *filter = op->u.subscription.filter;
@@ -360,7 +189,7 @@ static enum err subscribe(struct store *s, const struct store_op *op)
 
 static enum err unsubscribe(struct store *s, const struct store_op *op)
 {
-	struct session *session = session_find(s, op->u.subscription.session);
+	struct session *session = mem_session_find(s, op->u.subscription.session);
 	if (!session)
 		return ERR_NOT_FOUND;
 	const uint8_t *filter = op->u.subscription.filter;
@@ -385,7 +214,7 @@ static struct packet_id **received_find(struct session *session, uint16_t value)
 
 static enum err qos2_done(struct store *s, const struct store_op *op)
 {
-	struct session *session = session_find(s, op->u.delivery.session);
+	struct session *session = mem_session_find(s, op->u.delivery.session);
 	if (!session)
 		return ERR_NOT_FOUND;
 	struct packet_id **at = received_find(session, op->u.delivery.packet_id);
@@ -395,77 +224,6 @@ static enum err qos2_done(struct store *s, const struct store_op *op)
 		free(id);
 	}
 	return ERR_OK;
-}
-
-/* ---- history */
-
-static struct past *past_find(const struct store *s, const uint8_t *topic, size_t len)
-{
-	for (struct map_node *n = map_first(&mem(s)->pasts, siphash13(&siphash_process_key, topic, len)); n; n = map_next(n)) {
-		struct past *past = MAP_OF(n, struct past, node);
-		if (past->len == len && memcmp(past->topic, topic, len) == 0)
-			return past;
-	}
-	return NULL;
-}
-
-static bool history_limits(const struct store *s, const uint8_t *topic, size_t len, struct store_history_limits *out)
-{
-	*out = (struct store_history_limits){ 0 };
-	return !s->options.history_limits || s->options.history_limits(s->options.arg, topic, len, out);
-}
-
-static bool too_old(const struct msg *m, const struct store_history_limits *limits, uint64_t now_ms)
-{
-	return limits->age_s && m->time_ms / 1000 + limits->age_s < now_ms / 1000;
-}
-
-static struct entry *queue_first(const struct queue *q) { return q->n > 0 ? &q->entries[q->start] : NULL; }
-
-/* Drops what is beyond the topic's limits. */
-static void past_trim(struct store *s, struct past *past)
-{
-	struct queue *q = &past->queue, *all = &mem(s)->history;
-	struct store_history_limits limits;
-	bool wanted = history_limits(s, past->topic, past->len, &limits);
-	uint64_t now_ms = clock_wall_ms();
-	for (struct entry *e; (e = queue_first(q));) {
-		if (wanted && !(limits.count && q->n > limits.count) && !(limits.bytes && q->bytes > limits.bytes) && !too_old(e->msg, &limits, now_ms))
-			break;
-		queue_remove(all, queue_find(all, e->record));
-		queue_remove(q, e);
-	}
-	queue_trim(q);
-}
-
-/* The topic's past with room for one more message, there and in what all topics keep. */
-static enum err past_prepare(struct store *s, const struct msg *m, struct past **out)
-{
-	struct store_history_limits limits;
-	*out = NULL;
-	if (!history_limits(s, msg_topic(m), m->topic_len, &limits))
-		return ERR_OK;
-	struct past *past = past_find(s, msg_topic(m), m->topic_len);
-	if (!past) {
-		past = calloc(1, sizeof *past + m->topic_len);
-		if (!past)
-			return ERR_NOMEM;
-		past->len = m->topic_len;
-		memcpy(past->topic, msg_topic(m), past->len);
-		map_insert(&mem(s)->pasts, &past->node, topic_hash(m));
-	}
-	enum err rc = queue_reserve(&past->queue);
-	*out = past;
-	return rc == ERR_OK ? queue_reserve(&mem(s)->history) : rc;
-}
-
-static void past_append(struct store *s, struct past *past, struct msg *m)
-{
-	struct entry e = { .record = s->last_record, .msg = msg_ref(m), .qos = m->qos & 3u };
-	queue_append(&past->queue, &e);
-	e.msg = msg_ref(m);
-	queue_append(&mem(s)->history, &e);
-	past_trim(s, past);
 }
 
 /* ---- publishing */
@@ -487,7 +245,7 @@ static bool drop_oldest(struct store *s, struct queue *q, size_t size)
 			q->queued++;
 		if (q->queued >= q->end)
 			return false;
-		queue_remove(q, &q->entries[q->queued]);
+		mem_queue_remove(q, &q->entries[q->queued]);
 		atomic_fetch_add_explicit(&s->dropped, 1, memory_order_relaxed);
 	}
 	return true;
@@ -499,12 +257,12 @@ static enum err publish_check(struct store *s, const struct store_op *op, struct
 	if (publisher && *received_find(publisher, op->u.publish.packet_id))
 		return ERR_EXISTS;
 	for (uint32_t i = 0; i < op->u.publish.n_receivers; i++) {
-		struct session *session = session_find(s, op->u.publish.receivers[i].session);
+		struct session *session = mem_session_find(s, op->u.publish.receivers[i].session);
 		if (!session)
 			continue;
 		if (s->options.queue_full == STORE_REJECT && over_quota(s, &session->queue, msg_size(op->u.publish.msg)))
 			return ERR_FULL;
-		enum err rc = queue_reserve(&session->queue);
+		enum err rc = mem_queue_reserve(&session->queue);
 		if (rc != ERR_OK)
 			return rc;
 	}
@@ -513,7 +271,7 @@ static enum err publish_check(struct store *s, const struct store_op *op, struct
 
 static void publish_to(struct store *s, struct msg *m, const struct store_receiver *r)
 {
-	struct session *session = session_find(s, r->session);
+	struct session *session = mem_session_find(s, r->session);
 	if (!session)
 		return;
 	struct queue *q = &session->queue;
@@ -534,19 +292,19 @@ static void publish_to(struct store *s, struct msg *m, const struct store_receiv
 	}
 	struct entry e = { .record = s->last_record, .msg = msg_ref(m), .sub_id = r->sub_id, .share = r->share, .qos = r->qos & 3u, .retain = r->retain & 1u,
 		.state = STORE_QUEUED };
-	queue_append(q, &e);
+	mem_queue_append(q, &e);
 }
 
 static enum err publish(struct store *s, struct store_op *op)
 {
 	struct msg *m = op->u.publish.msg;
-	struct session *publisher = op->u.publish.packet_id && op->u.publish.publisher ? session_find(s, op->u.publish.publisher) : NULL;
+	struct session *publisher = op->u.publish.packet_id && op->u.publish.publisher ? mem_session_find(s, op->u.publish.publisher) : NULL;
 	struct keyed_msg *kept = op->u.publish.retained ? retained_find(s, m) : NULL, *fresh = NULL;
 	struct packet_id *id = NULL;
 	struct past *past = NULL;
 	enum err rc = publish_check(s, op, publisher);
 	if (rc == ERR_OK && op->u.publish.history)
-		rc = past_prepare(s, m, &past);
+		rc = mem_past_prepare(s, m, &past);
 	if (rc == ERR_OK && publisher && !(id = malloc(sizeof *id)))
 		rc = ERR_NOMEM;
 	if (rc == ERR_OK && op->u.publish.retained && m->payload_len && !kept && !(fresh = calloc(1, sizeof *fresh)))
@@ -565,7 +323,7 @@ static enum err publish(struct store *s, struct store_op *op)
 		publish_to(s, m, &op->u.publish.receivers[i]);
 	will_drop(s, op->u.publish.will);
 	if (past)
-		past_append(s, past, m);
+		mem_past_append(s, past, m);
 	if (fresh) {
 		fresh->msg = msg_ref(m);
 		map_insert(&mem(s)->retained, &fresh->node, topic_hash(m));
@@ -584,13 +342,13 @@ static enum err publish(struct store *s, struct store_op *op)
 /* The one place where an entry's state changes. */
 static enum err deliver(struct store *s, const struct store_op *op)
 {
-	struct session *session = session_find(s, op->u.delivery.session);
-	struct entry *e = session ? queue_find(&session->queue, op->u.delivery.record) : NULL;
+	struct session *session = mem_session_find(s, op->u.delivery.session);
+	struct entry *e = session ? mem_queue_find(&session->queue, op->u.delivery.record) : NULL;
 	if (!e)
 		return ERR_NOT_FOUND;
 	if (op->verb == STORE_ACKED) {
-		queue_remove(&session->queue, e);
-		queue_trim(&session->queue);
+		mem_queue_remove(&session->queue, e);
+		mem_queue_trim(&session->queue);
 	} else if (op->verb == STORE_SENT) {
 		if (e->state == STORE_PUBREL) /* its message is gone */
 			return ERR_INVALID;
@@ -598,7 +356,7 @@ static enum err deliver(struct store *s, const struct store_op *op)
 		e->packet_id = op->u.delivery.packet_id;
 	} else {
 		assert(op->verb == STORE_RELEASED);
-		entry_drop_msg(&session->queue, e);
+		mem_entry_drop_msg(&session->queue, e);
 		e->state = STORE_PUBREL;
 		if (op->u.delivery.packet_id)
 			e->packet_id = op->u.delivery.packet_id;
@@ -715,7 +473,7 @@ static enum err memory_page(struct store *s, struct store_op *op)
 	if (!session)
 		return ERR_NOT_FOUND;
 	struct queue *q = &session->queue;
-	size_t from = queue_after(q, op->u.page.after), max = q->end - from;
+	size_t from = mem_queue_after(q, op->u.page.after), max = q->end - from;
 	uint32_t wanted = op->u.page.max_entries ? op->u.page.max_entries : 1;
 	if (max > wanted)
 		max = wanted;
@@ -747,84 +505,9 @@ static enum err memory_page(struct store *s, struct store_op *op)
 	return ERR_OK;
 }
 
-/* ---- reading history */
-
-#define LOOKED_AT_MAX 100000u /* entries that one read passes over at most: the writer has other work */
-
-static bool selects(const struct store_op *op, const struct entry *e)
-{
-	return !e->gone && (op->u.history.topic || op->u.history.match(op->u.history.match_arg, msg_topic(e->msg), e->msg->topic_len));
-}
-
-/* Too old for its topic: nobody has published there since, to have it trimmed. */
-static bool expired(const struct store *s, const struct entry *e)
-{
-	struct store_history_limits limits;
-	return !history_limits(s, msg_topic(e->msg), e->msg->topic_len, &limits) || too_old(e->msg, &limits, clock_wall_ms());
-}
-
-/* Index of the first entry to read, from where since_ms and newest say. */
-static size_t find_start(const struct store_op *op, const struct queue *q)
-{
-	size_t start = op->u.history.upto ? queue_after(q, op->u.history.upto) : q->end;
-	uint64_t n = 0;
-	if (op->u.history.after || (!op->u.history.since_ms && !op->u.history.newest))
-		return queue_after(q, op->u.history.after);
-	for (size_t i = start; i-- > q->start;) {
-		if (q->entries[i].gone)
-			continue;
-		if (q->entries[i].msg->time_ms < op->u.history.since_ms)
-			break;
-		if (!selects(op, &q->entries[i]))
-			continue;
-		start = i;
-		if (op->u.history.newest && ++n == op->u.history.newest)
-			break;
-	}
-	return start;
-}
-
-static enum err memory_history(struct store *s, struct store_op *op)
-{
-	struct past *past = op->u.history.topic ? past_find(s, op->u.history.topic, op->u.history.topic_len) : NULL;
-	struct queue none = { 0 }, *q = past ? &past->queue : op->u.history.topic ? &none : &mem(s)->history;
-	struct session *session = op->u.history.session ? session_find(s, op->u.history.session) : NULL;
-	uint32_t max = op->u.history.max_entries ? op->u.history.max_entries : 1, n = 0;
-	size_t first = find_start(op, q), i = first, room = q->end - first < max ? q->end - first : max;
-	uint64_t bytes = 0;
-	op->u.history.entries = NULL;
-	op->u.history.n_entries = 0;
-	op->u.history.next = op->u.history.after;
-	op->u.history.last_record = s->last_record;
-	struct store_entry *out = room ? pool_alloc(room * sizeof *out) : NULL;
-	if (room && !out)
-		return ERR_NOMEM;
-	for (; out && i < q->end && i - first < LOOKED_AT_MAX; i++) {
-		const struct entry *e = &q->entries[i];
-		if (selects(op, e) && !expired(s, e)) {
-			bytes += msg_size(e->msg);
-			if (n == max || (n > 0 && bytes > op->u.history.max_bytes))
-				break;
-			out[n] = (struct store_entry){ .record = e->record, .msg = msg_ref(e->msg), .qos = e->qos };
-			if (session && queue_find(&session->queue, e->record))
-				out[n].state = STORE_ELSEWHERE;
-			n++;
-		}
-		op->u.history.next = e->record;
-	}
-	if (n == 0)
-		pool_free(out);
-	op->u.history.entries = n > 0 ? out : NULL;
-	op->u.history.n_entries = n;
-	op->u.history.end = i == q->end;
-	if (op->u.history.end) /* so that the next read does not look for its start again */
-		op->u.history.next = s->last_record;
-	return ERR_OK;
-}
-
 static enum err memory_read(struct store *s, struct store_op *op)
 {
-	return op->verb == STORE_PAGE ? memory_page(s, op) : memory_history(s, op);
+	return op->verb == STORE_PAGE ? memory_page(s, op) : mem_history_read(s, op);
 }
 
 static void free_keyed_msgs(struct map *m)
@@ -849,11 +532,11 @@ static void memory_close(struct store *s)
 	at = 0;
 	for (struct map_node *n = map_pop(&m->pasts, &at); n; n = map_pop(&m->pasts, &at)) {
 		struct past *past = MAP_OF(n, struct past, node);
-		queue_free(&past->queue);
+		mem_queue_free(&past->queue);
 		free(past);
 	}
 	map_destroy(&m->pasts);
-	queue_free(&m->history);
+	mem_queue_free(&m->history);
 	free(m);
 	s->state = NULL;
 }
