@@ -102,9 +102,9 @@ static bool reload_with(const char *acl, unsigned main_at, unsigned loop_at)
 	const struct policy *before = rig.b->policy;
 	struct work w = { .acl = acl, .fail_at = main_at };
 	pthread_t thread;
+	atomic_store(&failed_one, false); /* before the thread, which may be through before this one goes on */
 	ck_assert_int_eq(pthread_create(&thread, NULL, reload_thread, &w), 0);
 	pool_drain();
-	atomic_store(&failed_one, false);
 	fail_at = loop_at;
 	while (!atomic_load(&w.done))
 		turn();
