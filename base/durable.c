@@ -3,8 +3,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdbool.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,24 +25,10 @@ enum err durable_sync_folder_of(const char *path)
 	return synced ? ERR_OK : ERR_IO;
 }
 
-static bool write_all(int fd, const uint8_t *p, size_t len)
-{
-	while (len > 0) {
-		ssize_t n = write(fd, p, len);
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return false;
-		p += n;
-		len -= (size_t)n;
-	}
-	return true;
-}
-
 static bool write_new(const char *path, const void *bytes, size_t len)
 {
 	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
-	bool good = fd >= 0 && fchmod(fd, 0600) == 0 && write_all(fd, bytes, len) && fsync(fd) == 0;
+	bool good = fd >= 0 && fchmod(fd, 0600) == 0 && durable_write_at(fd, 0, bytes, len) && fsync(fd) == 0;
 	int reason = errno;
 	if (fd >= 0 && close(fd) != 0 && good) {
 		good = false;
@@ -91,4 +75,28 @@ enum err durable_make_folder(const char *path)
 	free(whole);
 	errno = reason;
 	return good ? ERR_OK : ERR_IO;
+}
+
+bool durable_write_at(int fd, off_t at, const void *bytes, size_t len)
+{
+	for (size_t done = 0; done < len;) {
+		ssize_t n = pwrite(fd, (const char *)bytes + done, len - done, at + (off_t)done);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return false;
+		done += (size_t)n;
+	}
+	return true;
+}
+
+enum err durable_append(int fd, off_t end, const void *bytes, size_t len)
+{
+	if (durable_write_at(fd, end, bytes, len) && fdatasync(fd) == 0)
+		return ERR_OK;
+	int reason = errno;
+	if (ftruncate(fd, end) != 0)
+		reason = errno;
+	errno = reason;
+	return ERR_IO;
 }

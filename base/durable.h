@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* Small files that are replaced as a whole and survive a power cut. They wait for the disk: never in a loop. Any thread. */
+/* Files that survive a power cut: small ones that are replaced as a whole, and long ones that are appended to. They wait for the disk: never in a loop. Any thread. */
 #ifndef BASE_DURABLE_H
 #define BASE_DURABLE_H
 
 #include "base/err.h"
 
+#include <stdbool.h>
 #include <stddef.h>
+#include <sys/types.h>
 
 /* Makes path hold these bytes, mode 0600: after a crash at any moment it holds the old ones or the new ones, and when this returns the new ones.
  * "<path>.new" is used on the way: one writer at a time. ERR_IO (errno), ERR_NOMEM: path is as it was. */
@@ -14,5 +16,9 @@ enum err durable_replace(const char *path, const void *bytes, size_t len) MUST_C
 enum err durable_sync_folder_of(const char *path) MUST_CHECK;
 /* Makes the folder, and those above it as far as they are missing, mode 0700. ERR_IO (errno), ERR_NOMEM. */
 enum err durable_make_folder(const char *path) MUST_CHECK;
+/* Writes all of it at that place of an open file, and nothing else. False: errno tells; some of it may have been written. */
+bool durable_write_at(int fd, off_t at, const void *bytes, size_t len) MUST_CHECK;
+/* Appends to an open file of end bytes and syncs. ERR_IO (errno): the file has been cut to what it was. */
+enum err durable_append(int fd, off_t end, const void *bytes, size_t len) MUST_CHECK;
 
 #endif

@@ -30,19 +30,19 @@ const char *format_fault(const char *format)
 	return NULL;
 }
 
-static void print_hex(const struct shown *m, bool upper)
+static void print_hex(FILE *to, const struct shown *m, bool upper)
 {
 	for (size_t i = 0; i < m->len; i++)
-		printf(upper ? "%02X" : "%02x", ((const unsigned char *)m->payload)[i]);
+		fprintf(to, upper ? "%02X" : "%02x", ((const unsigned char *)m->payload)[i]);
 }
 
 #pragma GCC diagnostic ignored "-Wformat-nonliteral" /* the letter behind %@ is the user's, to strftime alone */
-static void print_time(const struct shown *m, const char *format)
+static void print_time(FILE *to, const struct shown *m, const char *format)
 {
 	char text[64];
 	struct tm tm;
 	if (localtime_r(&m->arrived.tv_sec, &tm) && strftime(text, sizeof text, format, &tm) > 0)
-		fputs(text, stdout);
+		fputs(text, to);
 }
 
 #pragma GCC diagnostic error "-Wformat-nonliteral"
@@ -141,39 +141,39 @@ static cJSON *mosquitto_object(const struct shown *m, bool payload_is_json)
 	return o;
 }
 
-static bool print_json(cJSON *o, bool pretty)
+static bool print_json(FILE *to, cJSON *o, bool pretty)
 {
 	char *text = pretty ? cJSON_Print(o) : cJSON_PrintUnformatted(o);
 	cJSON_Delete(o);
 	if (!text)
 		return false;
-	fputs(text, stdout);
+	fputs(text, to);
 	cJSON_free(text);
 	return true;
 }
 
 /* ---- -F */
 
-static bool print_letter(const struct options *o, const struct shown *m, char letter)
+static bool print_letter(FILE *to, const struct options *o, const struct shown *m, char letter)
 {
 	switch (letter) {
-	case '%': putchar('%'); return true;
-	case 't': fputs(m->topic, stdout); return true;
-	case 'p': fwrite(m->payload, 1, m->len, stdout); return true;
-	case 'l': printf("%zu", m->len); return true;
-	case 'q': printf("%d", m->qos); return true;
-	case 'r': putchar(m->retain ? '1' : '0'); return true;
-	case 'm': printf("%d", m->mid); return true;
+	case '%': putc('%', to); return true;
+	case 't': fputs(m->topic, to); return true;
+	case 'p': fwrite(m->payload, 1, m->len, to); return true;
+	case 'l': fprintf(to, "%zu", m->len); return true;
+	case 'q': fprintf(to, "%d", m->qos); return true;
+	case 'r': putc(m->retain ? '1' : '0', to); return true;
+	case 'm': fprintf(to, "%d", m->mid); return true;
 	case 'x':
-	case 'X': print_hex(m, letter == 'X'); return true;
+	case 'X': print_hex(to, m, letter == 'X'); return true;
 	case 'j':
-	case 'J': return print_json(mosquitto_object(m, letter == 'J'), o->pretty);
-	case 'I': print_time(m, "%FT%T%z"); return true;
-	case 'U': printf("%lld.%09ld", (long long)m->arrived.tv_sec, m->arrived.tv_nsec); return true;
-	case 'c': fputs(m->sealed ? m->sealed->sender : "", stdout); return true;
-	case 'V': fputs(m->verdict, stdout); return true;
-	case 'n': printf("%llu", m->sealed ? (unsigned long long)m->sealed->seq : 0ULL); return true;
-	case 'T': printf("%llu", m->sealed ? (unsigned long long)m->sealed->time_ms : 0ULL); return true;
+	case 'J': return print_json(to, mosquitto_object(m, letter == 'J'), o->pretty);
+	case 'I': print_time(to, m, "%FT%T%z"); return true;
+	case 'U': fprintf(to, "%lld.%09ld", (long long)m->arrived.tv_sec, m->arrived.tv_nsec); return true;
+	case 'c': fputs(m->sealed ? m->sealed->sender : "", to); return true;
+	case 'V': fputs(m->verdict, to); return true;
+	case 'n': fprintf(to, "%llu", m->sealed ? (unsigned long long)m->sealed->seq : 0ULL); return true;
+	case 'T': fprintf(to, "%llu", m->sealed ? (unsigned long long)m->sealed->time_ms : 0ULL); return true;
 	}
 	return true; /* MQTT 5's */
 }
@@ -184,33 +184,33 @@ static char escaped(char c)
 	return values[strchr(escapes, c) - escapes];
 }
 
-static bool print_format(const struct options *o, const struct shown *m)
+static bool print_format(FILE *to, const struct options *o, const struct shown *m)
 {
 	for (const char *p = o->format; *p; p++) {
 		if (*p == '\\')
-			putchar(escaped(*++p));
+			putc(escaped(*++p), to);
 		else if (*p == '@' && *++p != '@')
-			print_time(m, (const char[]){ '%', *p, '\0' });
+			print_time(to, m, (const char[]){ '%', *p, '\0' });
 		else if (*p != '%')
-			putchar(*p);
-		else if (!print_letter(o, m, *++p))
+			putc(*p, to);
+		else if (!print_letter(to, o, m, *++p))
 			return false;
 	}
 	return true;
 }
 
-bool format_print(const struct options *o, const struct shown *m)
+bool format_print(FILE *to, const struct options *o, const struct shown *m)
 {
 	bool good = true, jsonl = o->format && strcmp(o->format, "jsonl") == 0;
 	if (jsonl)
-		good = print_json(line_of(m), false);
+		good = print_json(to, line_of(m), false);
 	else if (o->format)
-		good = print_format(o, m);
+		good = print_format(to, o, m);
 	else if (o->verbose)
-		printf("%s %s", m->topic, m->len ? "" : "(null)");
+		fprintf(to, "%s %s", m->topic, m->len ? "" : "(null)");
 	if (!o->format)
-		fwrite(m->payload, 1, m->len, stdout);
+		fwrite(m->payload, 1, m->len, to);
 	if (jsonl || !o->no_newline)
-		putchar('\n');
+		putc('\n', to);
 	return good;
 }

@@ -6,6 +6,7 @@
 #include "client/cli_options.h"
 #include "client/sealmq.h"
 
+#include <stdio.h>
 #include <time.h>
 
 struct shown {
@@ -21,7 +22,7 @@ struct shown {
 
 /* NULL: the format is one; otherwise what is wrong with it. */
 const char *format_fault(const char *format);
-/* Prints one message to standard output. False: out of memory. */
-bool format_print(const struct options *o, const struct shown *m);
+/* Prints one message. False: out of memory. */
+bool format_print(FILE *to, const struct options *o, const struct shown *m);
 
 #endif

@@ -89,6 +89,10 @@ static const struct option table[] = {
 	{ NULL, "--accept", TEXT, FOR_SUB, true, AT(accept), 0, 0, "VERDICTS", "which are printed (live,late,past); also: revoked-since, duplicate" },
 	{ NULL, "--transcript", TEXT, FOR_SUB, true, AT(transcript), 0, 0, "FILE", "append each verified sealed message to it: proof for later" },
 
+	{ NULL, "--outbox", TEXT, FOR_PUB, false, AT(outbox), 0, 0, "FILE", "keep messages in it until they are acknowledged, over restarts" },
+	{ NULL, "--dedup", TEXT, FOR_SUB, false, AT(dedup), 0, 0, "FILE", "keep in it what was printed: nothing twice, nothing left out, over restarts" },
+	{ "-o", "--output", TEXT, FOR_SUB, false, AT(output), 0, 0, "FILE", "with --dedup: print to this file, each message exactly once" },
+
 	{ NULL, "--first", COUNT, FOR_RECEIPT, false, AT(first), 0, 0, "N", "make: the first message that the receipt is about (1)" },
 	{ "-o", "--output", TEXT, FOR_RECEIPT, false, AT(output), 0, 0, "FILE", "make: where the receipt goes (standard output)" },
 

@@ -46,8 +46,9 @@ struct options { /* NOLINT(clang-analyzer-optin.performance.Padding): in groups 
 	/* pub */
 	const char *message, *file;
 	bool null_message, stdin_lines, stdin_whole;
+	const char *outbox;
 	/* sub */
-	const char *format, *history, *accept, *transcript;
+	const char *format, *history, *accept, *transcript, *dedup;
 	bool no_newline, no_retained, retained_only, remove_retained, exit_after_suback, pretty;
 	int64_t max_age_ms; /* -1: not given */
 	/* sealing */

@@ -50,10 +50,16 @@ static void drop_first(struct receive *r)
 	free(m);
 }
 
+void receive_drop(struct receive *r)
+{
+	while (r->first)
+		drop_first(r);
+}
+
 void receive_free(struct receive *r)
 {
-	while (r && r->first)
-		drop_first(r);
+	if (r)
+		receive_drop(r);
 	free(r);
 }
 

@@ -30,7 +30,7 @@ struct receive_handlers {
 };
 
 struct receive;
-/* flags: SEALMQ_REQUIRE_SIGNATURE or 0. All outlive it. NULL: the reason has been printed. */
+/* flags: SEALMQ_REQUIRE_SIGNATURE, SEALMQ_OWN_WINDOWS. All outlive it. NULL: the reason has been printed. */
 struct receive *receive_new(const struct options *o, struct keys *k, unsigned flags, const struct receive_handlers *h, void *ctx) MUST_CHECK;
 void receive_free(struct receive *r);
 
@@ -39,6 +39,8 @@ void receive_message(struct receive *r, struct link *l, const struct mosquitto_m
 /* Goes on with what was held up: when a key or certificate has come, and now and then, for nothing waits longer than ten seconds. */
 void receive_go_on(struct receive *r, struct link *l);
 bool receive_is_waiting(const struct receive *r);
+/* What is held up goes, unopened; not from a handler. */
+void receive_drop(struct receive *r);
 /* Nothing more is handed out. */
 void receive_stop(struct receive *r);
 

@@ -9,6 +9,8 @@ enum {
 	EXIT_FAILED = 1,     /* it has not; the reason is on standard error */
 	EXIT_USAGE = 2,      /* the command line or the configuration is wrong; nothing was done */
 	EXIT_REFUSED = 3,    /* some message was refused (not authentic, not allowed …); all others were handled */
+	EXIT_KEPT = 4,       /* pub --outbox: all was taken and is on disk; not all is delivered yet */
+	EXIT_LOST = 5,       /* sub --dedup: messages are missing that the broker does not have any more */
 	EXIT_TIMEOUT = 27,   /* -W has run out, as mosquitto_sub has it */
 };
 

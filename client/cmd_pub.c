@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* sealmq pub: publishes, plain or sealed, and does not end before each message is acknowledged. A message's plain text is kept until then: on a
- * new connection it is sent again, the same sealed bytes as long as their epoch is current, sealed anew afterwards. */
+ * new connection it is sent again, the same sealed bytes as long as their epoch is current, sealed anew afterwards. With --outbox it is kept in a
+ * file: nothing is sent, and nothing is said to be taken, before it is on disk there. */
 #include "client/cli_keys.h"
 #include "client/cli_link.h"
 #include "client/cmd.h"
+#include "client/lib_int.h"
+#include "client/outbox.h"
 
 #include "base/clock.h"
 #include "base/textfile.h"
@@ -26,6 +29,9 @@ struct item {
 	uint8_t *sealed;       /* NULL: not sealed yet */
 	size_t sealed_len, len;
 	uint64_t sent_ms, number;
+	int qos;
+	bool retain;
+	struct lib_place place; /* with an outbox */
 	char plain[];
 };
 
@@ -39,11 +45,13 @@ struct pub {
 	struct link *link;
 	struct keys *keys;
 	enum view view;
-	bool failed, told_waiting;
+	struct outbox *outbox;     /* or NULL */
+	bool failed, told_waiting, outbox_failed;
 	bool sending, left_at_once;
 	struct item *first, **end; /* not yet acknowledged, oldest first */
-	unsigned waiting;          /* how many */
+	unsigned waiting, in_flight; /* how many; and how many of these were sent on this connection */
 	uint64_t read, acknowledged;
+	uint64_t told_taken;       /* how many were said to be in the outbox, and 1 */
 	/* the source */
 	bool exhausted;
 	char *text;                /* the one payload, for --repeat; or the beginning of a line */
@@ -60,21 +68,23 @@ static void fail(struct pub *p)
 
 /* ---- the queue */
 
-static bool enqueue(struct pub *p, const char *text, size_t len)
+static struct item *append(struct pub *p, const void *text, size_t len)
 {
 	struct item *i = calloc(1, sizeof *i + len);
 	if (!i) {
 		complain(p->o, "out of memory");
-		return false;
+		return NULL;
 	}
 	if (len)
 		memcpy(i->plain, text, len);
 	i->len = len;
 	i->number = ++p->read;
+	i->qos = p->o->qos;
+	i->retain = p->o->retain;
 	*p->end = i;
 	p->end = &i->next;
 	p->waiting++;
-	return true;
+	return i;
 }
 
 static void dequeue(struct pub *p, struct item **at)
@@ -84,8 +94,76 @@ static void dequeue(struct pub *p, struct item **at)
 	if (p->end == &i->next)
 		p->end = at;
 	p->waiting--;
+	p->in_flight -= i->mid != 0;
 	free(i->sealed);
 	free(i);
+}
+
+static bool outbox_good(struct pub *p, enum err e)
+{
+	if (e == ERR_OK)
+		return true;
+	complain(p->o, "%s: %s", p->o->outbox, e == ERR_IO ? strerror(errno) : e == ERR_FULL ? "full: it takes nothing more before all is delivered" : err_text(e));
+	p->outbox_failed = true;
+	return false;
+}
+
+/* One that is in the outbox. */
+static const char *append_kept(void *ctx, const struct outbox_message *m)
+{
+	struct pub *p = ctx;
+	struct item *i = append(p, m->bytes, m->len);
+	if (!i)
+		return "out of memory";
+	p->read = i->number = m->number + 1;
+	i->qos = m->qos;
+	i->retain = m->retain;
+	i->place = (struct lib_place){ .seq = OUTBOX_SEQ_FIRST + m->number, .time_ms = m->time_ms };
+	memcpy(i->place.stream, m->stream, sizeof i->place.stream);
+	return NULL;
+}
+
+static bool enqueue(struct pub *p, const char *text, size_t len)
+{
+	struct outbox_message m = { .bytes = (const uint8_t *)text, .len = len, .qos = (uint8_t)p->o->qos, .retain = p->o->retain };
+	if (!p->outbox)
+		return append(p, text, len) != NULL;
+	return outbox_good(p, outbox_add(p->outbox, &m, clock_wall_ms())) && !append_kept(p, &m);
+}
+
+/* What was enqueued may be sent; with -l, whoever writes the lines is told how many are safe. */
+static bool commit(struct pub *p)
+{
+	if (!p->outbox)
+		return true;
+	if (!outbox_good(p, outbox_commit(p->outbox)))
+		return false;
+	if (p->o->stdin_lines && p->told_taken != outbox_taken(p->outbox) + 1) {
+		p->told_taken = outbox_taken(p->outbox) + 1;
+		printf("taken %llu\n", (unsigned long long)outbox_taken(p->outbox));
+		(void)fflush(stdout);
+	}
+	return true;
+}
+
+/* What former runs have left in it comes first. */
+static bool open_outbox(struct pub *p)
+{
+	uint64_t torn;
+	char error[512];
+	if (!p->o->outbox)
+		return true;
+	p->outbox = outbox_open(p->o->outbox, p->topic, keys_member(p->keys)->key, append_kept, p, &torn, error, sizeof error);
+	if (!p->outbox) {
+		complain(p->o, "--outbox: %s", error);
+		return false;
+	}
+	if (torn)
+		complain(p->o, "%s: dropped %llu bytes at its end that a crash has cut off: what they were was not taken", p->o->outbox, (unsigned long long)torn);
+	while (p->first && p->first->number <= outbox_first(p->outbox))
+		dequeue(p, &p->first);
+	p->read = outbox_taken(p->outbox);
+	return commit(p);
 }
 
 /* ---- where it goes */
@@ -102,8 +180,10 @@ static bool seal(struct pub *p, struct item *i)
 		return true;
 	size_t cap = sealmq_sealed_size(h, i->len);
 	i->sealed = malloc(cap);
-	enum sealmq_err e = !i->sealed ? SEALMQ_NOMEM
-	                               : sealmq_seal(h, p->topic, i->plain, i->len, p->o->sign ? SEALMQ_SIGN : 0, i->sealed, cap, &i->sealed_len);
+	unsigned flags = p->o->sign ? SEALMQ_SIGN : 0;
+	enum sealmq_err e = !i->sealed  ? SEALMQ_NOMEM
+	                    : p->outbox ? lib_seal_kept(h, p->topic, &i->place, i->plain, i->len, flags, i->sealed, cap, &i->sealed_len)
+	                                : sealmq_seal(h, p->topic, i->plain, i->len, flags, i->sealed, cap, &i->sealed_len);
 	if (e == SEALMQ_OK)
 		return true;
 	free(i->sealed);
@@ -119,12 +199,13 @@ static bool seal(struct pub *p, struct item *i)
 static bool send_item(struct pub *p, struct item *i)
 {
 	/* An empty retained payload clears what is retained: it has nothing to hide, and must be empty. */
-	bool sealed = p->view == VIEW_SEALED && !(i->len == 0 && p->o->retain);
+	bool sealed = p->view == VIEW_SEALED && !(i->len == 0 && i->retain);
 	if (sealed && !seal(p, i))
 		return false;
 	i->mid = link_publish(p->link, p->view == VIEW_SEALED ? p->sealed_topic : p->topic, sealed ? (const void *)i->sealed : i->plain,
-	                      sealed ? i->sealed_len : i->len, p->o->qos, p->o->retain);
+	                      sealed ? i->sealed_len : i->len, i->qos, i->retain);
 	i->sent_ms = clock_mono_ms();
+	p->in_flight += i->mid != 0;
 	return i->mid != 0;
 }
 
@@ -176,6 +257,8 @@ static void acknowledge(struct pub *p, struct item **at)
 		printf("%s %llu %s %s%zu bytes, %llu ms\n", p->o->qos ? "acknowledged" : "sent", (unsigned long long)i->number, p->topic,
 		       i->sealed ? "sealed, " : "", i->len, (unsigned long long)(clock_mono_ms() - i->sent_ms));
 	dequeue(p, at);
+	if (p->outbox && !outbox_good(p, outbox_delivered(p->outbox, p->first ? p->first->number - 1 : outbox_taken(p->outbox))))
+		fail(p);
 }
 
 /* As much as the connection takes. libmosquitto may report a QoS 0 message as sent before it has told its identifier. */
@@ -183,6 +266,8 @@ static void send_queue(struct pub *p)
 {
 	for (struct item **at = &p->first; *at && !p->failed && !link_is_busy(p->link);) {
 		struct item *i = *at;
+		if (i->mid == 0 && p->in_flight >= (unsigned)p->o->max_inflight)
+			return;
 		p->left_at_once = false;
 		p->sending = i->mid == 0;
 		bool good = i->mid != 0 || send_item(p, i);
@@ -221,6 +306,7 @@ static void on_lost(void *ctx)
 	struct pub *p = ctx;
 	for (struct item *i = p->first; i; i = i->next)
 		i->mid = 0;
+	p->in_flight = 0;
 }
 
 static void on_subscribed(void *ctx, int mid, int n, const int *granted)
@@ -281,6 +367,25 @@ static bool read_whole(struct pub *p, const char *path)
 	return false;
 }
 
+/* Adds to the line that is being read. */
+static bool gather(struct pub *p, const char *part, size_t len)
+{
+	if (len == 0)
+		return true;
+	if (p->text_len + len > p->text_cap) {
+		char *more = p->text_len + len > PAYLOAD_MAX ? NULL : realloc(p->text, 2 * (p->text_len + len));
+		if (!more) {
+			complain(p->o, "a line is longer than a message may be");
+			return false;
+		}
+		p->text = more;
+		p->text_cap = 2 * (p->text_len + len);
+	}
+	memcpy(p->text + p->text_len, part, len);
+	p->text_len += len;
+	return true;
+}
+
 /* Takes the lines that are there. */
 static bool read_lines(struct pub *p)
 {
@@ -291,29 +396,19 @@ static bool read_lines(struct pub *p)
 	const char *at = buf, *end = buf + n;
 	for (const char *nl; (nl = memchr(at, '\n', (size_t)(end - at))) || at < end || n == 0;) {
 		const char *stop = nl ? nl : end;
-		size_t part = (size_t)(stop - at);
-		if (p->text_len + part > p->text_cap) {
-			char *more = p->text_len + part > PAYLOAD_MAX ? NULL : realloc(p->text, p->text_cap = 2 * (p->text_len + part));
-			if (!more) {
-				complain(p->o, "a line is longer than a message may be");
-				return false;
-			}
-			p->text = more;
-		}
-		if (part)
-			memcpy(p->text + p->text_len, at, part);
-		p->text_len += part;
+		if (!gather(p, at, (size_t)(stop - at)))
+			return false;
 		at = nl ? nl + 1 : end;
 		if (nl || (n == 0 && p->text_len > 0)) { /* the last line may lack its line feed */
 			if (!enqueue(p, p->text, p->text_len))
-				return false;
+				return false; /* NOLINT(clang-analyzer-unix.Malloc): p->text still has it */
 			p->text_len = 0;
 		}
 		if (!nl)
 			break;
 	}
 	p->exhausted = n == 0;
-	return true;
+	return commit(p);
 }
 
 /* --repeat: the next copy, when it is time. */
@@ -322,17 +417,23 @@ static bool repeat(struct pub *p)
 	if (clock_mono_ms() < p->next_repeat_ms)
 		return true;
 	p->next_repeat_ms = clock_mono_ms() + (uint64_t)(p->o->repeat_delay_s * 1000);
-	if (!enqueue(p, p->text, p->text_len))
+	if (!enqueue(p, p->text, p->text_len) || !commit(p))
 		return false;
 	p->exhausted = --p->repeats_left == 0;
 	return true;
+}
+
+static int n_sources(const struct options *o)
+{
+	return (o->message != NULL) + (o->file != NULL) + o->stdin_lines + o->stdin_whole + o->null_message;
 }
 
 static bool start_source(struct pub *p)
 {
 	const struct options *o = p->o;
 	p->repeats_left = o->repeat;
-	if (o->stdin_lines)
+	p->exhausted = n_sources(o) == 0; /* what is in the outbox */
+	if (o->stdin_lines || p->exhausted)
 		return true;
 	if (o->message) {
 		p->text = strdup(o->message);
@@ -346,11 +447,13 @@ static bool start_source(struct pub *p)
 
 static int usage_error(const struct options *o)
 {
-	int sources = (o->message != NULL) + (o->file != NULL) + o->stdin_lines + o->stdin_whole + o->null_message;
+	int sources = n_sources(o);
 	const char *why = o->topics.n != 1       ? "expected one topic: -t"
-	                  : sources != 1         ? "expected one of -m, -f, -l, -s, -n"
+	                  : sources > 1 || (sources == 0 && !o->outbox) ? "expected one of -m, -f, -l, -s, -n"
 	                  : o->words.n           ? "expected options only; a payload stands behind -m"
 	                  : o->plain && o->sign  ? "--sign: plain messages cannot be signed"
+	                  : o->outbox && (o->plain || !options_can_seal(o)) ? "--outbox is for sealed topics: it needs --cafile, --cert and --key, and not --plain"
+	                  : o->outbox && o->qos == 0 ? "--outbox: expected -q 1 or 2, nothing acknowledges QoS 0"
 	                  : mosquitto_pub_topic_check(o->topics.items[0]) != MOSQ_ERR_SUCCESS ? "-t: not a topic (no '+' or '#', valid UTF-8, not empty)"
 	                                         : NULL;
 	if (!why)
@@ -359,25 +462,39 @@ static int usage_error(const struct options *o)
 	return EXIT_USAGE;
 }
 
+/* What is not delivered is in the outbox, if there is one. */
+static int unfinished(const struct pub *p, int status, const char *why)
+{
+	bool kept = p->outbox && !p->outbox_failed;
+	if (p->waiting)
+		complain(p->o, "%s%u messages not acknowledged%s", why, p->waiting, kept ? "; the outbox keeps them" : "");
+	return kept && p->exhausted && status == EXIT_FAILED ? EXIT_KEPT : status;
+}
+
+/* An outbox takes what is there; otherwise no more than can be on its way. */
+static bool takes_more(const struct pub *p)
+{
+	if (p->exhausted)
+		return false;
+	return p->outbox ? !outbox_is_full(p->outbox) : p->waiting < (unsigned)p->o->max_inflight && !link_is_busy(p->link) && link_is_up(p->link);
+}
+
 static int run(struct pub *p)
 {
 	for (;;) {
-		bool room = p->waiting < (unsigned)p->o->max_inflight && !link_is_busy(p->link);
-		bool lines = p->o->stdin_lines && !p->exhausted && room && link_is_up(p->link);
-		if (!p->o->stdin_lines && !p->exhausted && room && link_is_up(p->link) && !repeat(p))
+		bool more = takes_more(p), lines = more && p->o->stdin_lines;
+		if (more && !lines && !p->failed && !repeat(p))
 			fail(p);
 		send_all(p);
 		if (p->exhausted && p->waiting == 0)
 			link_end(p->link);
 		switch (link_wait(p->link, lines ? STDIN_FILENO : -1, p->o->repeat_delay_s > 0 ? 10 : -1)) {
-		case LINK_FAILED: return EXIT_FAILED;
-		case LINK_TIMEOUT:
-			complain(p->o, "time out: %llu messages not acknowledged", (unsigned long long)p->waiting);
-			return EXIT_TIMEOUT;
+		case LINK_FAILED: return unfinished(p, EXIT_FAILED, "");
+		case LINK_TIMEOUT: return unfinished(p, EXIT_TIMEOUT, "time out: ");
 		case LINK_ENDED:
-			if (!p->failed && (p->waiting || !p->exhausted))
-				complain(p->o, "interrupted: %u messages not acknowledged", p->waiting);
-			return p->failed || p->waiting || !p->exhausted ? EXIT_FAILED : EXIT_DONE;
+			if (p->failed || p->waiting || !p->exhausted)
+				return unfinished(p, EXIT_FAILED, p->failed ? "" : "interrupted: ");
+			return EXIT_DONE;
 		case LINK_READABLE:
 			if (!read_lines(p))
 				fail(p);
@@ -395,17 +512,21 @@ static int command(struct options *o)
 	int status = usage_error(o);
 	if (status != EXIT_DONE)
 		return status;
+	o->sealed = o->sealed || o->outbox; /* what was to be sealed never leaves in plain text, in no later run */
 	status = EXIT_FAILED;
 	p.topic = o->topics.items[0];
 	if (asprintf(&p.keys_topic, "$KEYS/%s", p.topic) < 0 || asprintf(&p.sealed_topic, "$SEALED/%s", p.topic) < 0)
 		return EXIT_FAILED;
 	p.keys = keys_new(o);
-	p.link = p.keys && start_source(&p) ? link_new(o, &handlers, &p, false) : NULL;
+	p.link = p.keys && start_source(&p) && open_outbox(&p) ? link_new(o, &handlers, &p, false) : NULL;
 	if (p.link && (!o->will_topic || link_will(p.link, o->will_topic, o->will_payload, o->will_payload ? strlen(o->will_payload) : 0, o->will_qos, o->will_retain)))
 		status = run(&p);
+	if (p.outbox && !p.outbox_failed && !outbox_good(&p, outbox_finish(p.outbox)))
+		status = EXIT_FAILED;
 	while (p.first)
 		dequeue(&p, &p.first);
 	link_free(p.link);
+	outbox_close(p.outbox);
 	keys_free(p.keys);
 	free(p.keys_topic);
 	free(p.sealed_topic);
@@ -419,7 +540,7 @@ int cmd_pub(int argc, char **argv)
 	bool help;
 	if (!options_read(&o, FOR_PUB, argc, argv, &help)) {
 		if (help)
-			puts("usage: sealmq pub -t TOPIC {-m TEXT | -f FILE | -s | -l | -n} [OPTION]...\n"
+			puts("usage: sealmq pub -t TOPIC {-m TEXT | -f FILE | -s | -l | -n | --outbox FILE} [OPTION]...\n"
 			     "Publishes. Ends when everything is acknowledged.\n"), options_print(FOR_PUB);
 		return help ? EXIT_DONE : EXIT_USAGE;
 	}

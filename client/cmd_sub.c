@@ -1,22 +1,34 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* sealmq sub: subscribes and prints, plain or sealed. For each filter the key is asked for first: a grant leads to the sealed view, a denial to the
- * plain one. Messages are handled in the order of their arrival; one whose key or sender is still unknown holds up those behind it. */
+ * plain one. Messages are handled in the order of their arrival; one whose key or sender is still unknown holds up those behind it.
+ *
+ * With --dedup a file says what has been printed. The broker's session is of no use then (libmosquitto acknowledges before it hands out, so a message
+ * may be acknowledged and lost): each connection asks for the history from a little before the last printed message, and drops what it knows. An
+ * outbox counts its messages without a gap; where one is seen all nevertheless, the whole history is asked for once before they are called lost. */
 #include "client/cli_format.h"
 #include "client/cli_receive.h"
 #include "client/cmd.h"
+#include "client/dedup.h"
+#include "client/lib_int.h"
+#include "client/outbox.h"
 #include "client/transcript.h"
 
 #include "base/clock.h"
 #include "base/random.h"
+#include "base/textbytes.h"
 
 #include <mosquitto.h>
 
+#include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define SEALED_PREFIX "$SEALED/"
+#define MARGIN_MS 300000u     /* by how much the clocks of sender, broker and receiver may differ together */
+#define COMMIT_EVERY_MS 20u   /* --dedup: what comes in that time is synced at once */
+#define COMMIT_BYTES 1048576u /* or so much */
 
 enum filter_state { FILTER_ASKING, FILTER_SENT, FILTER_GRANTED, FILTER_DENIED };
 
@@ -34,8 +46,12 @@ struct sub {
 	struct keys *keys;
 	struct receive *receive;
 	struct transcript *transcript; /* or NULL */
+	struct dedup *dedup;           /* or NULL */
+	uint64_t commit_ms;            /* steady clock: when what waits in it is committed */
+	bool want_all, has_all;        /* a gap was seen: the whole history is asked for; it is being read */
+	char *subscribed;              /* the filter as subscribed, with --dedup */
 	struct filter filters[OPTIONS_LIST_MAX];
-	bool failed, done, any_refused, was_up;
+	bool failed, done, any_refused, any_lost, was_up;
 	uint64_t printed, duplicates, refused, last_ms; /* last_ms: wall clock of the last message */
 };
 
@@ -67,18 +83,42 @@ static char *keys_topic_of(const char *filter)
 	return topic;
 }
 
+/* The part of the past to ask for; NULL: none. text: room for one that is made up. */
+static const char *past_of(const struct sub *s, char *text, size_t len)
+{
+	bool is_new;
+	uint64_t since = s->dedup ? dedup_since(s->dedup, MARGIN_MS, &is_new) : s->last_ms;
+	if (s->want_all)
+		return "all";
+	if (s->dedup ? is_new && s->o->history : !s->o->history || !s->was_up || !s->last_ms)
+		return s->o->history;
+	snprintf(text, len, "since-%llu", (unsigned long long)since); /* coming back: only what was missed */
+	return text;
+}
+
 static void subscribe(struct sub *s, struct filter *f, bool sealed)
 {
-	char *whole = NULL, since[32] = "";
-	const char *spec = s->o->history;
-	/* Coming back, only what was missed. */
-	if (spec && s->was_up && s->last_ms)
-		snprintf(since, sizeof since, "since-%llu", (unsigned long long)s->last_ms), spec = since;
+	char *whole = NULL, since[32];
+	const char *spec = past_of(s, since, sizeof since);
 	int n = asprintf(&whole, "%s%s%s%s%s", spec ? "$HISTORY/" : "", spec ? spec : "", spec ? "/" : "", sealed ? SEALED_PREFIX : "", f->name);
 	f->sealed = sealed;
 	f->mid = n < 0 ? 0 : link_subscribe(s->link, whole, s->o->qos);
 	f->state = f->mid ? FILTER_SENT : f->state;
-	free(whole);
+	if (s->dedup) {
+		free(s->subscribed);
+		s->subscribed = n < 0 ? NULL : whole;
+	} else {
+		free(whole);
+	}
+}
+
+/* In the place of the present subscription one that brings all there is. */
+static void ask_for_all(struct sub *s)
+{
+	if (!s->want_all || s->has_all || s->filters[0].state != FILTER_GRANTED || !s->subscribed || !link_is_up(s->link))
+		return;
+	if (link_unsubscribe(s->link, s->subscribed))
+		subscribe(s, &s->filters[0], s->filters[0].sealed);
 }
 
 /* Goes on with a filter whose key was asked for. */
@@ -175,6 +215,44 @@ static bool drawn(const struct sub *s)
 	return (double)(random % 10000) < s->o->random_filter * 100;
 }
 
+/* A message and its line, for the next commit. */
+static enum err note(struct sub *s, const struct shown *m, const char *line, size_t len)
+{
+	uint64_t arrived_ms = (uint64_t)m->arrived.tv_sec * 1000 + (uint64_t)m->arrived.tv_nsec / 1000000;
+	assert(m->sealed); /* --dedup refuses plain text */
+	struct dedup_id id = { .sender = m->sealed->sender, .topic = m->topic, .seq = m->sealed->seq,
+		.time_ms = m->sealed->time_ms < arrived_ms ? m->sealed->time_ms : arrived_ms };
+	memcpy(id.stream, m->sealed->stream, sizeof id.stream);
+	if (dedup_waiting(s->dedup) == 0)
+		s->commit_ms = clock_mono_ms() + COMMIT_EVERY_MS;
+	return dedup_add(s->dedup, &id, line, len);
+}
+
+static bool print_kept(struct sub *s, const struct shown *m)
+{
+	char *line = NULL;
+	size_t len = 0;
+	FILE *to = open_memstream(&line, &len);
+	bool good = to && format_print(to, s->o, m);
+	good = to && fclose(to) == 0 && good && note(s, m, line, len) == ERR_OK;
+	free(line);
+	if (!good)
+		complain(s->o, "out of memory");
+	return good;
+}
+
+/* Without --output it is printed first and noted then: what a crash comes between is printed once more. */
+static bool print(struct sub *s, const struct shown *m)
+{
+	if (s->dedup && s->o->output)
+		return print_kept(s, m);
+	if (!format_print(stdout, s->o, m) || fflush(stdout) != 0) {
+		complain(s->o, "standard output: the message could not be written");
+		return false;
+	}
+	return !s->dedup || note(s, m, NULL, 0) == ERR_OK;
+}
+
 static void show(struct sub *s, const struct received *m, const void *payload, size_t len, const struct sealmq_message *sealed)
 {
 	const struct shown shown = { m->topic, payload, len, m->qos, m->mid, m->retain, m->arrived, sealed, sealed ? sealmq_verdict_text(sealed->verdict) : "plain" };
@@ -182,14 +260,40 @@ static void show(struct sub *s, const struct received *m, const void *payload, s
 		(void)link_publish(s->link, m->whole_topic, NULL, 0, 1, true);
 	if (!drawn(s))
 		return;
-	if (!format_print(s->o, &shown) || fflush(stdout) != 0) {
-		complain(s->o, "standard output: the message could not be written");
+	if (!print(s, &shown)) {
 		fail(s);
 		return;
 	}
 	s->printed++;
 	if (s->o->count && s->printed >= (uint64_t)s->o->count)
 		finish(s);
+}
+
+/* --dedup: whether it was not printed yet, and its turn has come. */
+static bool is_due(struct sub *s, const struct received *m, const struct sealmq_message *sealed)
+{
+	struct dedup_id id = { .sender = sealed->sender, .topic = m->topic, .seq = sealed->seq };
+	uint64_t missing;
+	char stream[2 * sizeof id.stream + 1];
+	if (!s->dedup)
+		return true;
+	memcpy(id.stream, sealed->stream, sizeof id.stream);
+	switch (dedup_judge(s->dedup, &id, &missing)) {
+	case DEDUP_NEW: return true;
+	case DEDUP_SEEN:
+		s->duplicates++;
+		return false;
+	case DEDUP_GAP: break;
+	}
+	if (!s->has_all) { /* what is dropped here comes again */
+		s->want_all = true;
+		return false;
+	}
+	s->any_lost = true;
+	*hex_put(stream, id.stream, sizeof id.stream) = '\0';
+	complain(s->o, "lost: %s: messages %llu to %llu of %s (stream %s): the broker does not have them any more", m->topic,
+	         (unsigned long long)missing - OUTBOX_SEQ_FIRST + 1, (unsigned long long)id.seq - OUTBOX_SEQ_FIRST, sealed->sender, stream);
+	return true;
 }
 
 /* What is printed stands in the transcript first. */
@@ -231,7 +335,7 @@ static void on_opened(void *ctx, const struct received *m, const void *plain, co
 			refuse(s, m, sealmq_verdict_text(sealed->verdict));
 	} else if (old) {
 		refuse(s, m, old);
-	} else if (keep(s, m, sealed)) {
+	} else if (is_due(s, m, sealed) && keep(s, m, sealed)) {
 		show(s, m, plain, sealed->len, sealed);
 	}
 }
@@ -276,6 +380,8 @@ static void on_connected(void *ctx, bool session_present)
 		(void)link_unsubscribe(s->link, s->o->unsubscribe.items[i]);
 	for (size_t i = 0; i < s->o->topics.n; i++)
 		s->filters[i].state = FILTER_ASKING;
+	s->want_all = s->want_all && !s->has_all;
+	s->has_all = false;
 	choose_views(s);
 	s->was_up = true;
 }
@@ -296,6 +402,10 @@ static void on_subscribed(void *ctx, int mid, int n, const int *granted)
 		if (code > 2)
 			complain(s->o, "%s: the broker refuses the subscription", f->name);
 	}
+	if (s->want_all && s->filters[0].state == FILTER_GRANTED) { /* what the former subscription brought comes again, in its place */
+		receive_drop(s->receive);
+		s->has_all = true;
+	}
 	check_answers(s);
 }
 
@@ -315,6 +425,24 @@ static void on_message(void *ctx, const struct mosquitto_message *m)
 
 /* ---- running */
 
+/* Of the options: why --dedup could not keep its promise; NULL: it can. */
+static const char *dedup_fault(const struct options *o)
+{
+	if (!o->dedup)
+		return o->output ? "--output: expected --dedup, too" : NULL;
+	if (o->plain || !options_can_seal(o))
+		return "--dedup is for sealed topics: it needs --cafile, --cert and --key, and not --plain";
+	if (o->topics.n != 1)
+		return "--dedup: expected one -t";
+	if (o->qos == 0)
+		return "--dedup: expected -q 1 or 2";
+	if (o->disable_clean_session)
+		return "--dedup: not together with -c; it goes by the history, not by a session";
+	if (o->no_retained || o->retained_only || o->random_filter < 100)
+		return "--dedup: not together with -R, --retained-only or --random-filter";
+	return NULL;
+}
+
 static int usage_error(const struct options *o)
 {
 	const char *fault = o->format ? format_fault(o->format) : NULL, *why = NULL;
@@ -326,6 +454,8 @@ static int usage_error(const struct options *o)
 		why = "--retained-only and -R together leave nothing";
 	if (!why && o->transcript && (o->plain || !options_can_seal(o)))
 		why = "--transcript keeps sealed messages: it needs --cafile, --cert and --key, and not --plain";
+	if (!why)
+		why = dedup_fault(o);
 	for (size_t i = 0; i < o->topics.n && !why; i++)
 		if (mosquitto_sub_topic_check(o->topics.items[i]) != MOSQ_ERR_SUCCESS)
 			why = "-t: not a topic filter ('+' alone in a level, '#' alone in the last, valid UTF-8, not empty)";
@@ -339,6 +469,8 @@ static int status_of(const struct sub *s, enum link_event end)
 {
 	if (end == LINK_FAILED || s->failed)
 		return EXIT_FAILED;
+	if (s->any_lost)
+		return EXIT_LOST;
 	if (end == LINK_TIMEOUT)
 		return EXIT_TIMEOUT;
 	return s->any_refused ? EXIT_REFUSED : EXIT_DONE;
@@ -357,14 +489,57 @@ static bool open_transcript(struct sub *s)
 	return s->transcript != NULL;
 }
 
+static bool open_dedup(struct sub *s)
+{
+	uint64_t torn;
+	char error[512];
+	const struct options *o = s->o;
+	if (!o->dedup)
+		return true;
+	s->dedup = dedup_open(o->dedup, o->topics.items[0], o->output, keys_member(s->keys)->key, o->history ? 1 : clock_wall_ms(), &torn, error, sizeof error);
+	if (!s->dedup)
+		complain(o, "--dedup: %s", error);
+	else if (torn)
+		complain(o, "%s: dropped %llu bytes at its end that a crash has cut off", o->dedup, (unsigned long long)torn);
+	return s->dedup != NULL;
+}
+
+static bool dedup_good(struct sub *s, enum err e)
+{
+	if (e == ERR_OK)
+		return true;
+	complain(s->o, "%s: %s", s->o->dedup, e == ERR_IO ? strerror(errno) : err_text(e));
+	dedup_close(s->dedup); /* what follows comes again in the next run */
+	s->dedup = NULL;
+	fail(s);
+	return false;
+}
+
+/* How long to wait at most. */
+static int commit_due(struct sub *s)
+{
+	uint64_t now = clock_mono_ms();
+	size_t waiting = s->dedup ? dedup_waiting(s->dedup) : 0;
+	if (waiting == 0)
+		return -1;
+	if (now < s->commit_ms && waiting < COMMIT_BYTES)
+		return (int)(s->commit_ms - now);
+	(void)dedup_good(s, dedup_commit(s->dedup));
+	return -1;
+}
+
 static int run(struct sub *s)
 {
 	enum link_event event;
 	do {
 		choose_views(s);
+		ask_for_all(s);
 		receive_go_on(s->receive, s->link);
-		event = link_wait(s->link, -1, receive_is_waiting(s->receive) ? 100 : -1);
+		int due = commit_due(s);
+		event = link_wait(s->link, -1, due >= 0 ? due : receive_is_waiting(s->receive) ? 100 : -1);
 	} while (event == LINK_GO_ON || event == LINK_READABLE);
+	if (s->dedup)
+		(void)dedup_good(s, dedup_finish(s->dedup));
 	if (s->o->verbose && s->duplicates)
 		complain(s->o, "%llu duplicates were dropped", (unsigned long long)s->duplicates);
 	return status_of(s, event);
@@ -380,18 +555,22 @@ static int command(struct options *o)
 		return status;
 	status = EXIT_FAILED;
 	s.keys = keys_new(o);
-	s.receive = s.keys ? receive_new(o, s.keys, o->require_signature ? SEALMQ_REQUIRE_SIGNATURE : 0u, &judges, &s) : NULL;
+	o->sealed = o->sealed || o->dedup; /* only sealed messages have numbers */
+	unsigned flags = (o->require_signature ? SEALMQ_REQUIRE_SIGNATURE : 0u) | (o->dedup ? SEALMQ_OWN_WINDOWS : 0u);
+	s.receive = s.keys ? receive_new(o, s.keys, flags, &judges, &s) : NULL;
 	for (size_t i = 0; i < o->topics.n; i++) {
 		s.filters[i].name = o->topics.items[i];
 		s.filters[i].keys_topic = s.keys && keys_member(s.keys) ? keys_topic_of(o->topics.items[i]) : NULL;
 	}
-	s.link = s.receive && open_transcript(&s) ? link_new(o, &handlers, &s, o->disable_clean_session) : NULL;
+	s.link = s.receive && open_transcript(&s) && open_dedup(&s) ? link_new(o, &handlers, &s, o->disable_clean_session) : NULL;
 	if (s.link && (!o->will_topic || link_will(s.link, o->will_topic, o->will_payload, o->will_payload ? strlen(o->will_payload) : 0, o->will_qos, o->will_retain)))
 		status = run(&s);
 	link_free(s.link);
 	receive_free(s.receive);
 	keys_free(s.keys);
 	transcript_close(s.transcript);
+	dedup_close(s.dedup);
+	free(s.subscribed);
 	for (size_t i = 0; i < o->topics.n; i++)
 		free(s.filters[i].keys_topic);
 	return status;

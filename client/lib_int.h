@@ -93,4 +93,13 @@ void lib_content_store(struct content_key *c, const char *topic, size_t topic_le
 struct content_key *lib_content_current(struct sealmq *h, const char *topic, size_t topic_len, const struct cose_head *head);
 void lib_content_flush(struct sealmq *h); /* the keyring has changed */
 
+/* ---- for the command line, which keeps messages over restarts */
+
+/* A message's own: kept with its plain text, never for another one. So it can be sealed again: to the same bytes (but for a signature's) under the same
+ * epoch, and as the same message under a later one. */
+struct lib_place { uint8_t stream[COSE_STREAM_LEN]; uint64_t seq, time_ms; };
+/* As sealmq_seal, for a message that has its place. */
+enum sealmq_err lib_seal_kept(struct sealmq *h, const char *topic, const struct lib_place *at, const void *plain, size_t len, unsigned flags, void *out,
+                              size_t out_cap, size_t *out_len) MUST_CHECK;
+
 #endif

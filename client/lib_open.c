@@ -57,7 +57,9 @@ static enum sealmq_err check_policy(struct sealmq *h, const struct receipt *r)
 static enum sealmq_err check_window(struct sealmq *h, struct receipt *r)
 {
 	r->now = (struct replay_clock){ .mono_ms = clock_mono_ms(), .wall_ms = lib_wall_ms(h) };
-	r->window = replay_judge(h->replay, r->topic, r->topic_len, &r->m.head, (r->flags & SEALMQ_FROM_PAST) != 0, &r->now);
+	bool past = (r->flags & SEALMQ_FROM_PAST) != 0;
+	r->window = r->flags & SEALMQ_OWN_WINDOWS ? replay_judge_time(&r->m.head, past, &r->now)
+	                                          : replay_judge(h->replay, r->topic, r->topic_len, &r->m.head, past, &r->now);
 	return verdict_refused(r->window) ? lib_refuse(h, verdict_text(r->window)) : SEALMQ_OK;
 }
 
@@ -98,7 +100,7 @@ static enum sealmq_err decrypt(struct sealmq *h, struct receipt *r, void *plain)
 	struct content_key *slot = lib_content_slot(h, r->topic, r->topic_len, &r->m.head, &hit);
 	if (slot && !hit)
 		lib_content_store(slot, r->topic, r->topic_len, &r->m.head, r->content_key, &r->about);
-	if (r->window != VERDICT_LIVE && r->window != VERDICT_LATE)
+	if ((r->window != VERDICT_LIVE && r->window != VERDICT_LATE) || (r->flags & SEALMQ_OWN_WINDOWS))
 		return SEALMQ_OK;
 	e = replay_note(h->replay, r->topic, r->topic_len, &r->m.head, &r->now);
 	if (e == ERR_OK)

@@ -50,7 +50,7 @@ static enum sealmq_err content_key_of(struct sealmq *h, const char *topic, size_
 {
 	struct keyring_key key = { .epoch = 0 };
 	struct content_key *slot = lib_content_current(h, topic, topic_len, head);
-	if (slot && (slot->about.not_after_s == 0 || head->time_ms / 1000 <= slot->about.not_after_s)) {
+	if (slot && (slot->about.not_after_s == 0 || lib_wall_ms(h) / 1000 <= slot->about.not_after_s)) {
 		memcpy(head->kid, slot->kid, sizeof head->kid);
 		memcpy(content, slot->key, 32);
 		*sign = slot->about.sign;
@@ -72,26 +72,45 @@ static enum sealmq_err content_key_of(struct sealmq *h, const char *topic, size_
 	return SEALMQ_OK;
 }
 
+/* head: its place; the kid is set here. */
+static enum sealmq_err seal(struct sealmq *h, const char *topic, const void *plain, size_t len, unsigned flags, struct cose_head *head, void *out,
+                            size_t out_cap, size_t *out_len)
+{
+	uint8_t content[32];
+	enum seal_sign sign;
+	size_t topic_len = strlen(topic);
+	if (len > COSE_PLAIN_MAX)
+		return lib_invalid(h, "the payload is too long");
+	enum sealmq_err rc = content_key_of(h, topic, topic_len, head, &sign, content);
+	if (rc != SEALMQ_OK)
+		return rc;
+	struct keypair *signer = (flags & SEALMQ_SIGN) || sign == SIGN_REQUIRED ? h->key : NULL;
+	enum err e = out_cap < cose_size(head, len, signer) ? ERR_FULL : cose_seal(head, topic, topic_len, content, plain, len, signer, out, out_len);
+	secmem_wipe(content, sizeof content);
+	return e == ERR_FULL ? SEALMQ_ROOM : lib_of_err(h, e);
+}
+
 enum sealmq_err sealmq_seal(struct sealmq *h, const char *topic, const void *plain, size_t len, unsigned flags, void *out, size_t out_cap,
                             size_t *out_len)
 {
 	struct cose_head head = { .seq = 0 };
-	uint8_t content[32];
-	enum seal_sign sign;
-	size_t topic_len = strlen(topic);
 	enum sealmq_err rc = lib_enter(h);
 	if (rc != SEALMQ_OK)
 		return rc;
-	if (len > COSE_PLAIN_MAX)
-		return lib_invalid(h, "the payload is too long");
 	place(h, flags, &head);
-	rc = content_key_of(h, topic, topic_len, &head, &sign, content);
+	return seal(h, topic, plain, len, flags, &head, out, out_cap, out_len);
+}
+
+enum sealmq_err lib_seal_kept(struct sealmq *h, const char *topic, const struct lib_place *at, const void *plain, size_t len, unsigned flags, void *out,
+                              size_t out_cap, size_t *out_len)
+{
+	struct cose_head head = { .seq = at->seq, .time_ms = at->time_ms };
+	enum sealmq_err rc = lib_enter(h);
 	if (rc != SEALMQ_OK)
 		return rc;
-	struct keypair *signer = (flags & SEALMQ_SIGN) || sign == SIGN_REQUIRED ? h->key : NULL;
-	enum err e = out_cap < cose_size(&head, len, signer) ? ERR_FULL : cose_seal(&head, topic, topic_len, content, plain, len, signer, out, out_len);
-	secmem_wipe(content, sizeof content);
-	return e == ERR_FULL ? SEALMQ_ROOM : lib_of_err(h, e);
+	memcpy(head.stream, at->stream, sizeof head.stream);
+	memcpy(head.sender, h->fingerprint, sizeof head.sender);
+	return seal(h, topic, plain, len, flags, &head, out, out_cap, out_len);
 }
 
 int sealmq_is_current(struct sealmq *h, const char *topic, const void *message, size_t len)

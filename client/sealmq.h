@@ -148,6 +148,7 @@ SEALMQ_API const char *sealmq_verdict_text(enum sealmq_verdict v);
 enum {
 	SEALMQ_FROM_PAST = 1,         /* RETAIN is set, or it comes from the history */
 	SEALMQ_REQUIRE_SIGNATURE = 2, /* refuse what its sender has not signed, whatever the key space says */
+	SEALMQ_OWN_WINDOWS = 4,       /* the caller recognises duplicates itself, by stream and seq, over restarts: only the clocks are asked */
 };
 
 struct sealmq_message {

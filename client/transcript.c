@@ -22,27 +22,12 @@ struct transcript {
 	size_t n_senders;
 };
 
-/* Writes all of it behind the file's end and syncs; on failure the file is cut to what it was. */
 static enum err append(struct transcript *t, const char *bytes, size_t len)
 {
-	size_t done = 0;
-	while (done < len) {
-		ssize_t n = pwrite(t->fd, bytes + done, len - done, t->len + (off_t)done);
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			break;
-		done += (size_t)n;
-	}
-	if (done == len && fdatasync(t->fd) == 0) {
+	enum err e = durable_append(t->fd, t->len, bytes, len);
+	if (e == ERR_OK)
 		t->len += (off_t)len;
-		return ERR_OK;
-	}
-	int reason = errno;
-	if (ftruncate(t->fd, t->len) != 0)
-		reason = errno;
-	errno = reason;
-	return ERR_IO;
+	return e;
 }
 
 /* ---- lines gathered for one write */

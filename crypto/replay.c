@@ -163,19 +163,25 @@ static enum verdict judge_window(const struct replay *r, const char *topic, size
 	return VERDICT_LIVE;
 }
 
-enum verdict replay_judge(const struct replay *r, const char *topic, size_t topic_len, const struct cose_head *h, bool past,
-                          const struct replay_clock *now)
+enum verdict replay_judge_time(const struct cose_head *h, bool past, const struct replay_clock *now)
 {
 	bool clocks = h->time_ms != 0 && now->wall_ms != 0;
 	if (clocks && h->time_ms > now->wall_ms && h->time_ms - now->wall_ms > REPLAY_LIVE_MS)
 		return VERDICT_REFUSED_AHEAD;
 	if (past)
 		return VERDICT_PAST;
-	enum verdict v = judge_window(r, topic, topic_len, h, now->mono_ms);
-	if (v != VERDICT_LIVE)
-		return v;
 	bool recent = clocks && (h->time_ms >= now->wall_ms || now->wall_ms - h->time_ms <= REPLAY_LIVE_MS);
 	return recent ? VERDICT_LIVE : VERDICT_LATE;
+}
+
+enum verdict replay_judge(const struct replay *r, const char *topic, size_t topic_len, const struct cose_head *h, bool past,
+                          const struct replay_clock *now)
+{
+	enum verdict by_time = replay_judge_time(h, past, now);
+	if (by_time == VERDICT_REFUSED_AHEAD || by_time == VERDICT_PAST)
+		return by_time;
+	enum verdict v = judge_window(r, topic, topic_len, h, now->mono_ms);
+	return v == VERDICT_LIVE ? by_time : v;
 }
 
 /* Takes out a source's expired windows. */

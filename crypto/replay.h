@@ -43,6 +43,8 @@ struct replay_clock {
 /* What is to be said of a message if it turns out authentic. past: RETAIN is set or it comes from the history. */
 enum verdict replay_judge(const struct replay *r, const char *topic, size_t topic_len, const struct cose_head *h, bool past,
                           const struct replay_clock *now);
+/* The same without windows, for who keeps account of what was seen elsewhere: VERDICT_LIVE, _LATE, _PAST or _REFUSED_AHEAD. */
+enum verdict replay_judge_time(const struct cose_head *h, bool past, const struct replay_clock *now);
 /* Notes an authentic message whose verdict was VERDICT_LIVE or VERDICT_LATE. ERR_NOMEM, ERR_FULL: not noted, to be refused. */
 enum err replay_note(struct replay *r, const char *topic, size_t topic_len, const struct cose_head *h, const struct replay_clock *now) MUST_CHECK;
 size_t replay_windows(const struct replay *r);

@@ -7,6 +7,7 @@
 
 #include "store/store_int.h"
 
+#include "base/be.h"
 #include "base/siphash.h"
 
 #include <lmdb.h>
@@ -97,22 +98,7 @@ static inline struct lmdb *lmdb_of(const struct store *s)
 	return s->state;
 }
 
-/* ---- bytes: keys are big endian, so that they sort; values too, for one pair of functions */
-
-static inline uint8_t *put_be(uint8_t *p, uint64_t v, unsigned bytes)
-{
-	for (unsigned i = bytes; i-- > 0; v >>= 8)
-		p[i] = (uint8_t)v;
-	return p + bytes;
-}
-
-static inline uint64_t get_be(const uint8_t *p, unsigned bytes)
-{
-	uint64_t v = 0;
-	for (unsigned i = 0; i < bytes; i++)
-		v = v << 8 | p[i];
-	return v;
-}
+/* ---- bytes: keys are big endian (base/be.h), so that they sort; values too, for one pair of functions */
 
 /* Rows, as docs/store.md lists them. */
 #define SESSION_HEAD 24u       /* version 1, flags 1, client id 2, CN 2, 0 2, expiry 8, time 8; client id and CN follow */
