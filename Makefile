@@ -190,8 +190,12 @@ layers:
 
 # kill -9 and power cuts, N of each kind, of the store and of a broker under load: docs/store.md.
 .PHONY: crash
-crash: $(O)/sealmqd $(O)/tests/crash/store_crash build/powercut.so
+crash: $(PROG) $(O)/tests/crash/store_crash build/powercut.so
 	$(Q)SEALMQD=$(O)/sealmqd POWERCUT=build/powercut.so tests/crash/run.sh $(O)/tests/crash/store_crash $(or $(N),20)
+# A broker and sealmq's --outbox and --dedup, killed at random and cut off from each other: each line exactly once. SEED=… repeats a run.
+.PHONY: crash-exact
+crash-exact: $(PROG)
+	$(Q)SEALMQD=$(O)/sealmqd PYTHONDONTWRITEBYTECODE=1 /usr/bin/python3 tests/crash/exact_crash.py -n $(or $(N),100) $(if $(SEED),-s $(SEED))
 # What forgets unsynced writes, or slows syncs down, in a program that it is preloaded into. Without fortify: it defines libc's names.
 build/powercut.so: tests/crash/powercut.c tests/crash/powercut.h
 	$(call say,LD,$@)
