@@ -1,19 +1,14 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* sealmq topic: one command of docs/control.md to the broker, and its answer. */
-#include "client/cli_link.h"
+/* sealmq topic: one command of docs/control.md to the broker, and its answer; where this identity owns the key space (mode owner), what client/owner makes of it. */
+#include "client/cli_control.h"
 #include "client/cmd.h"
+#include "client/cmd_topic_int.h"
 
 #include "base/textfile.h"
-
-#include <cjson/cJSON.h>
-#include <mosquitto.h>
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#define CONTROL "$CONTROL/topics/v1"
-#define ANSWER_WAIT_S 30 /* without -W */
 
 struct action {
 	const char *name, *command;
@@ -25,6 +20,7 @@ static const struct action actions[] = {
 	{ "delete", "deleteTopic", true, false, false, "delete TOPIC                 its keys are destroyed" },
 	{ "add", "addMembers", true, true, false, "add TOPIC --member CN [--member-cert FILE]..." },
 	{ "remove", "removeMember", true, false, true, "remove TOPIC CN" },
+	{ "admit", NULL, true, false, false, "admit TOPIC [CN]             mode owner: keys for whose certificate is known now" },
 	{ "rotate", "rotateKey", true, false, false, "rotate TOPIC                 a new key from now on" },
 	{ "history", "setHistory", true, false, false, "history TOPIC [--history N] [--history-age SPAN] [--history-bytes SIZE]" },
 	{ "list", "listTopics", false, false, false, "list" },
@@ -32,19 +28,10 @@ static const struct action actions[] = {
 };
 enum { ACTIONS = sizeof actions / sizeof actions[0] };
 
-struct control {
-	const struct options *o;
-	const struct action *action;
-	struct link *link;
-	char *request;
-	int subscribe_mid;
-	int status;            /* -1: no answer yet */
-};
-
 /* ---- the command */
 
 /* "CN:read" in its two parts; the access is one of three words, so a CN may hold a colon. */
-static const char *split_access(const char *text, size_t *name_len)
+const char *topic_split_access(const char *text, size_t *name_len)
 {
 	const char *colon = strrchr(text, ':');
 	bool is = colon && (strcmp(colon + 1, "read") == 0 || strcmp(colon + 1, "write") == 0 || strcmp(colon + 1, "readwrite") == 0);
@@ -64,7 +51,7 @@ static bool add_text(cJSON *object, const char *name, const char *text, size_t l
 static bool add_member(cJSON *list, const char *text, bool by_file)
 {
 	size_t len, file_len = 0;
-	const char *access = split_access(text, &len);
+	const char *access = topic_split_access(text, &len);
 	char *path = strndup(text, len), *pem = by_file && path ? textfile_read(path, &file_len, stderr) : NULL;
 	cJSON *m = path && (pem || !by_file) ? cJSON_CreateObject() : NULL;
 	bool good = m && (by_file ? add_text(m, "certificate", pem, file_len) : add_text(m, "cn", text, len)) &&
@@ -96,7 +83,7 @@ static void add_number(cJSON *object, const char *name, int64_t value)
 		cJSON_AddNumberToObject(object, name, (double)value);
 }
 
-static void add_history(cJSON *command, const struct options *o, bool always)
+void topic_add_history(cJSON *command, const struct options *o, bool always)
 {
 	if (!always && o->history_count < 0 && o->history_age_s < 0 && o->history_bytes < 0)
 		return;
@@ -114,20 +101,16 @@ static void add_settings(cJSON *command, const struct options *o)
 		cJSON_AddStringToObject(command, "sign", o->sign_policy);
 	if (o->new_members)
 		cJSON_AddStringToObject(command, "newMembers", o->new_members);
-	add_history(command, o, false);
+	topic_add_history(command, o, false);
 	add_number(command, "rotateAge", o->rotate_age_s);
 	add_number(command, "rotateCount", o->rotate_count);
 }
 
-/* The request as JSON; NULL: printed. */
-static char *request_of(const struct action *a, const struct options *o)
+/* NULL: a file that cannot be read, printed; or no memory. */
+static cJSON *command_of(const struct action *a, const struct options *o)
 {
-	cJSON *root = cJSON_CreateObject(), *list = cJSON_AddArrayToObject(root, "commands"), *command = cJSON_CreateObject();
-	bool good = list && command && cJSON_AddStringToObject(command, "command", a->command);
-	if (good)
-		cJSON_AddItemToArray(list, command);
-	if (good && a->needs_topic)
-		good = cJSON_AddStringToObject(command, "topic", o->words.items[1]) != NULL;
+	cJSON *command = control_command(a->command, a->needs_topic ? o->words.items[1] : NULL);
+	bool good = command != NULL;
 	if (good && a->needs_cn)
 		good = cJSON_AddStringToObject(command, "cn", o->words.items[2]) != NULL;
 	if (good && (a->needs_members || o->members.n || o->member_certs.n))
@@ -135,10 +118,11 @@ static char *request_of(const struct action *a, const struct options *o)
 	if (good && strcmp(a->name, "create") == 0)
 		add_settings(command, o);
 	if (good && strcmp(a->name, "history") == 0)
-		add_history(command, o, true);
-	char *text = good ? cJSON_PrintUnformatted(root) : NULL;
-	cJSON_Delete(root);
-	return text;
+		topic_add_history(command, o, true);
+	if (good)
+		return command;
+	cJSON_Delete(command);
+	return NULL;
 }
 
 /* ---- the answer */
@@ -164,7 +148,7 @@ static void print_list(const cJSON *data)
 		       number_of(t, "members"), text_of(t, "owner"));
 }
 
-static void print_topic(const cJSON *data)
+void topic_print(const cJSON *data)
 {
 	const cJSON *history = cJSON_GetObjectItemCaseSensitive(data, "history"), *members = cJSON_GetObjectItemCaseSensitive(data, "members"),
 		    *pending = cJSON_GetObjectItemCaseSensitive(data, "pending");
@@ -182,74 +166,48 @@ static void print_topic(const cJSON *data)
 		printf("pending      %s  has no key of this epoch yet\n", text_of(m, "cn"));
 }
 
-static bool print_data(const struct control *c, const cJSON *data)
+void topic_print_json(const cJSON *data)
 {
-	const char *name = c->action->name;
-	if (c->o->json) {
-		char *text = data ? cJSON_Print(data) : NULL;
-		puts(text ? text : "{}");
-		cJSON_free(text);
-	} else if (strcmp(name, "list") == 0) {
+	char *text = data ? cJSON_Print(data) : NULL;
+	puts(text ? text : "{}");
+	cJSON_free(text);
+}
+
+static bool print_data(const struct action *a, const struct options *o, const cJSON *data)
+{
+	if (o->json) {
+		topic_print_json(data);
+	} else if (strcmp(a->name, "list") == 0) {
 		print_list(data);
-	} else if (strcmp(name, "show") == 0 || strcmp(name, "create") == 0) {
-		print_topic(data);
+	} else if (strcmp(a->name, "show") == 0 || strcmp(a->name, "create") == 0) {
+		topic_print(data);
 	} else if (cJSON_IsNumber(cJSON_GetObjectItemCaseSensitive(data, "epoch"))) {
-		printf("%s: done, epoch %.0f\n", c->o->words.items[1], number_of(data, "epoch"));
+		printf("%s: done, epoch %.0f\n", o->words.items[1], number_of(data, "epoch"));
 	} else {
-		printf("%s: done\n", c->o->words.items[1]);
+		printf("%s: done\n", o->words.items[1]);
 	}
 	return fflush(stdout) == 0;
 }
 
-static void on_message(void *ctx, const struct mosquitto_message *m)
-{
-	struct control *c = ctx;
-	cJSON *root = cJSON_ParseWithLength(m->payload, (size_t)m->payloadlen);
-	const cJSON *answer = cJSON_GetArrayItem(cJSON_GetObjectItemCaseSensitive(root, "responses"), 0);
-	const char *error = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(answer, "error"));
-	if (error)
-		complain(c->o, "%s", error);
-	else if (!answer)
-		complain(c->o, "%s: the answer is not what was expected", m->topic);
-	c->status = error || !answer ? EXIT_FAILED : print_data(c, cJSON_GetObjectItemCaseSensitive(answer, "data")) ? EXIT_DONE : EXIT_FAILED;
-	cJSON_Delete(root);
-	link_end(c->link);
-}
-
-static void on_connected(void *ctx, bool session_present)
-{
-	struct control *c = ctx;
-	(void)session_present;
-	c->subscribe_mid = link_subscribe(c->link, CONTROL "/response", 1);
-}
-
-static void on_subscribed(void *ctx, int mid, int n, const int *granted)
-{
-	struct control *c = ctx;
-	if (mid != c->subscribe_mid)
-		return;
-	if (n < 1 || granted[0] > 2) {
-		complain(c->o, "the broker does not take commands from this client, or has no key spaces");
-		c->status = EXIT_FAILED;
-		link_end(c->link);
-		return;
-	}
-	(void)link_publish(c->link, CONTROL, c->request, strlen(c->request), 1, false);
-}
-
 /* ---- running */
 
-static int run(struct control *c)
+static int ask_broker(const struct action *a, const struct options *o, cJSON *take_command)
 {
-	for (;;) {
-		switch (link_wait(c->link, -1, -1)) {
-		case LINK_FAILED: return EXIT_FAILED;
-		case LINK_TIMEOUT: complain(c->o, "time out: no answer; the command may or may not have been done"); return EXIT_TIMEOUT;
-		case LINK_ENDED: return c->status < 0 ? EXIT_FAILED : c->status;
-		case LINK_READABLE:
-		case LINK_GO_ON: break;
-		}
+	const cJSON *data;
+	struct control *c = control_open(o);
+	if (!c) {
+		cJSON_Delete(take_command);
+		return EXIT_FAILED;
 	}
+	int status = EXIT_FAILED;
+	switch (control_ask(c, take_command, &data)) {
+	case CONTROL_DONE: status = print_data(a, o, data) ? EXIT_DONE : EXIT_FAILED; break;
+	case CONTROL_REFUSED: complain(o, "%s", control_error(c)); break;
+	case CONTROL_TIMEOUT: status = EXIT_TIMEOUT; break;
+	case CONTROL_FAILED: break;
+	}
+	control_close(c);
+	return status;
 }
 
 static void usage(void)
@@ -267,10 +225,10 @@ static const struct action *find_action(const struct options *o)
 	for (int i = 0; o->words.n > 0 && i < ACTIONS; i++)
 		if (strcmp(actions[i].name, o->words.items[0]) == 0)
 			a = &actions[i];
-	size_t expected = a ? 1u + a->needs_topic + a->needs_cn : 0;
+	size_t expected = a ? 1u + a->needs_topic + a->needs_cn : 0, more = a && !a->command ? 1 : 0; /* admit may have a CN */
 	if (!a)
-		fputs("sealmq topic: expected create, delete, add, remove, rotate, history, list or show\n", stderr);
-	else if (o->words.n != expected || (a->needs_members && o->members.n + o->member_certs.n == 0))
+		fputs("sealmq topic: expected create, delete, add, remove, admit, rotate, history, list or show\n", stderr);
+	else if (o->words.n < expected || o->words.n > expected + more || (a->needs_members && o->members.n + o->member_certs.n == 0))
 		fprintf(stderr, "sealmq topic: expected: sealmq topic %s\n", a->usage);
 	else
 		return a;
@@ -279,19 +237,14 @@ static const struct action *find_action(const struct options *o)
 
 static int command(struct options *o)
 {
-	static const struct link_handlers handlers = { .connected = on_connected, .message = on_message, .subscribed = on_subscribed };
-	struct control c = { .o = o, .status = -1 };
-	c.action = find_action(o);
-	c.request = c.action ? request_of(c.action, o) : NULL;
-	if (!c.request)
+	const struct action *a = find_action(o);
+	int status;
+	if (!a)
 		return EXIT_USAGE;
-	if (o->timeout_s == 0)
-		o->timeout_s = ANSWER_WAIT_S;
-	c.link = link_new(o, &handlers, &c, false);
-	int status = c.link ? run(&c) : EXIT_FAILED;
-	link_free(c.link);
-	cJSON_free(c.request);
-	return status;
+	if (a->needs_topic && topic_owner_command(a->name, o, &status))
+		return status;
+	cJSON *request = command_of(a, o);
+	return request ? ask_broker(a, o, request) : EXIT_USAGE;
 }
 
 int cmd_topic(int argc, char **argv)

@@ -43,15 +43,33 @@ static enum err os_fault(char error[static VAULT_ERROR_MAX], const char *path, e
 
 /* ---- the folder */
 
-static char *folder_of(const char *kind, const uint8_t id[static OWNSEAL_ID_LEN])
+/* On the heap; NULL: there is no place. */
+static char *kind_folder(const char *kind)
 {
 	const char *base = getenv("XDG_DATA_HOME"), *home = getenv("HOME");
-	char hex[2 * OWNSEAL_ID_LEN + 1], *path = NULL;
+	char *path = NULL;
 	bool given = base && *base == '/';
-	*hex_put(hex, id, OWNSEAL_ID_LEN) = '\0';
 	if (!given && !(home && *home == '/'))
 		return NULL;
-	return asprintf(&path, "%s%s/sealmq/%s/%s", given ? base : home, given ? "" : "/.local/share", kind, hex) < 0 ? NULL : path;
+	return asprintf(&path, "%s%s/sealmq/%s", given ? base : home, given ? "" : "/.local/share", kind) < 0 ? NULL : path;
+}
+
+static char *folder_of(const char *kind, const uint8_t id[static OWNSEAL_ID_LEN])
+{
+	char hex[2 * OWNSEAL_ID_LEN + 1], *path = NULL, *above = kind_folder(kind);
+	*hex_put(hex, id, OWNSEAL_ID_LEN) = '\0';
+	if (above && asprintf(&path, "%s/%s", above, hex) < 0)
+		path = NULL;
+	free(above);
+	return path;
+}
+
+bool vault_any(const char *kind)
+{
+	char *path = kind_folder(kind);
+	bool is = path && access(path, F_OK) == 0;
+	free(path);
+	return is;
 }
 
 static enum err lock_folder(struct vault *v, char error[static VAULT_ERROR_MAX])

@@ -22,6 +22,8 @@ struct vault;
  * no other process has it open. k is not used afterwards. NULL: error says what is wrong with which file. */
 struct vault *vault_open(const char *kind, struct keypair *k, char error[static VAULT_ERROR_MAX]) MUST_CHECK;
 void vault_close(struct vault *v); /* NULL is fine */
+/* Whether any identity of this user has ever opened one of that kind. */
+bool vault_any(const char *kind);
 const char *vault_folder(const struct vault *v);
 
 /* A file's name is 1 to 255 characters of [a-z0-9._-], and is part of what it is sealed for: one file cannot be put in another's place.

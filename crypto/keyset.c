@@ -97,9 +97,9 @@ static char *put_entry(char *p, const struct keyset_entry *e)
 	return p;
 }
 
-enum err keyset_format(const struct keyset_entry *entries, size_t n, char **out, size_t *len)
+enum err keyset_format_with(const struct keyset_entry *entries, size_t n, const uint8_t *members, size_t members_len, char **out, size_t *len)
 {
-	size_t cap = 16;
+	size_t cap = 32 + base64_len(BASE64_URL, members_len);
 	if (n == 0 || n > KEYSET_EPOCHS_MAX)
 		return ERR_INVALID;
 	for (size_t i = 0; i < n; i++) {
@@ -116,10 +116,21 @@ enum err keyset_format(const struct keyset_entry *entries, size_t n, char **out,
 			*p++ = ',';
 		p = put_entry(p, &entries[i]);
 	}
-	p = put_text(p, "]}");
+	p = put_text(p, "]");
+	if (members_len > 0) {
+		p = put_text(p, ",\"members\":\"");
+		p = base64_put(BASE64_URL, p, members, members_len);
+		p = put_text(p, "\"");
+	}
+	p = put_text(p, "}");
 	*out = text;
 	*len = (size_t)(p - text);
 	return ERR_OK;
+}
+
+enum err keyset_format(const struct keyset_entry *entries, size_t n, char **out, size_t *len)
+{
+	return keyset_format_with(entries, n, NULL, 0, out, len);
 }
 
 /* ---- reading */
@@ -225,9 +236,19 @@ static const char *copy_name(char **to, const char *name, size_t len)
 	return start;
 }
 
-static enum err read_set(const cJSON *keys, struct keyset **out, const char **why)
+/* The list's bytes, if there is one, behind the names. */
+static const char *read_members(const char *text, struct keyset *set, char *to)
 {
-	size_t n = (size_t)cJSON_GetArraySize(keys), names = 0;
+	if (!text)
+		return NULL;
+	set->members = (uint8_t *)to;
+	bool good = base64_get(BASE64_URL, text, strlen(text), to, strlen(text), &set->members_len) && set->members_len > 0;
+	return good ? NULL : "the list of members is not base64url";
+}
+
+static enum err read_set(const cJSON *keys, const char *members, struct keyset **out, const char **why)
+{
+	size_t n = (size_t)cJSON_GetArraySize(keys), names = members ? strlen(members) : 0;
 	struct keyset *set = secmem_alloc(sizeof *set + n * sizeof *set->entries);
 	if (!set)
 		return ERR_NOMEM;
@@ -245,9 +266,12 @@ static enum err read_set(const cJSON *keys, struct keyset **out, const char **wh
 			e->filter = copy_name(&to, e->filter, e->filter_len);
 			e->space = copy_name(&to, e->space, e->space_len);
 		}
+		*why = read_members(members, full, to);
 		*out = full;
 	}
 	secmem_free(set);
+	if (*why)
+		secmem_free(full);
 	return *why ? ERR_INVALID : full ? ERR_OK : ERR_NOMEM;
 }
 
@@ -268,15 +292,17 @@ enum err keyset_parse(struct keyset **out, const void *json, size_t len, const c
 	const char *end = NULL;
 	*why = NULL;
 	cJSON *root = len && !holds_nul(json, len) ? cJSON_ParseWithLengthOpts(json, len, &end, 0) : NULL;
-	const cJSON *keys = cJSON_GetObjectItemCaseSensitive(root, "keys");
+	const cJSON *keys = cJSON_GetObjectItemCaseSensitive(root, "keys"), *members = cJSON_GetObjectItemCaseSensitive(root, "members");
 	enum err e = ERR_INVALID;
 	if (!root || end != (const char *)json + len)
 		*why = "not JSON";
 	else if (!cJSON_IsObject(root) || has_repeats(root) || !cJSON_IsArray(keys) || cJSON_GetArraySize(keys) < 1 ||
 	         cJSON_GetArraySize(keys) > (int)KEYSET_EPOCHS_MAX)
 		*why = "not a JWK Set of 1 to 64 keys";
+	else if (members && !cJSON_IsString(members))
+		*why = "the list of members is not base64url";
 	else
-		e = read_set(keys, out, why);
+		e = read_set(keys, cJSON_GetStringValue(members), out, why);
 	wipe_keys(keys);
 	cJSON_Delete(root);
 	return e;

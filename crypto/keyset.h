@@ -28,12 +28,16 @@ struct keyset_entry {
 
 struct keyset {
 	size_t n;
+	const uint8_t *members; /* a signed list of members (crypto/memberlist), not read yet; NULL: none is sent along */
+	size_t members_len;
 	struct keyset_entry entries[]; /* in secret memory, with the names behind them */
 };
 
 /* Writes n entries (1..KEYSET_EPOCHS_MAX) as JSON into secret memory: *out of *len bytes, for secmem_free.
  * ERR_INVALID: an entry breaks a rule of the format. */
 enum err keyset_format(const struct keyset_entry *entries, size_t n, char **out, size_t *len) MUST_CHECK;
+/* The same with a signed list of members sent along (members_len 0: none). */
+enum err keyset_format_with(const struct keyset_entry *entries, size_t n, const uint8_t *members, size_t members_len, char **out, size_t *len) MUST_CHECK;
 /* Reads JSON strictly; *out for secmem_free. ERR_INVALID, *why tells; ERR_NOMEM. Unknown members are ignored, repeated ones refused. */
 enum err keyset_parse(struct keyset **out, const void *json, size_t len, const char **why) MUST_CHECK;
 

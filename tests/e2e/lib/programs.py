@@ -100,7 +100,7 @@ class Sealmq:
     def __init__(self, broker, cert, home, environ=None):
         self.broker, self.cert, self.running = broker, cert, []
         self.environ = {**{k: v for k, v in os.environ.items() if not k.startswith("SEALMQ_")}, "HOME": str(home), "XDG_CONFIG_HOME": str(home),
-                        "XDG_STATE_HOME": str(home)}
+                        "XDG_STATE_HOME": str(home), "XDG_DATA_HOME": str(home / "share")}
         if broker is not None:
             self.environ.update(SEALMQ_HOST="127.0.0.1", SEALMQ_PORT=str(broker.port), SEALMQ_CAFILE=str(broker.pki.ca))
         if cert is not None:
