@@ -108,13 +108,19 @@ static void on_stored(struct store_op *op, void *owner)
 
 enum err registrar_store(struct registrar *r, const char *name, const void *value, size_t len)
 {
-    struct store_op op = {.reply = &r->answers, .done = on_stored, .verb = STORE_META, .u.meta = {.name = name, .value = value, .len = len}};
     if (!r->b->vault)
         return ERR_OK; /* nothing outlives the process */
-    if (r->alone)
-        return store_meta_put(r->b->store, name, value, len);
-    store_submit(r->b->store, &op);
-    wait_for(r, 1);
+    uint8_t *sealed = value ? vault_seal_value(r->b->vault, name, value, len, &len) : NULL;
+    struct store_op op = {.reply = &r->answers, .done = on_stored, .verb = STORE_META, .u.meta = {.name = name, .value = sealed, .len = len}};
+    if (value && !sealed)
+        return ERR_NOMEM;
+    if (r->alone) {
+        op.result = store_meta_put(r->b->store, name, sealed, len);
+    } else {
+        store_submit(r->b->store, &op);
+        wait_for(r, 1);
+    }
+    free(sealed);
     return op.result;
 }
 
@@ -486,12 +492,12 @@ struct certificate_mail {
 struct keep_op {
     struct store_op op;
     char name[sizeof DIRECTORY_STORE_PREFIX + 64];
-    uint8_t *der; /* owned */
+    uint8_t *sealed; /* owned */
 };
 
 static void free_keep_op(struct store_op *op)
 {
-    pool_free(((struct keep_op *)op)->der);
+    free(((struct keep_op *)op)->sealed);
     free(op);
 }
 
@@ -528,10 +534,13 @@ static void on_certificate(struct mail *mail, void *owner)
     struct keep_op *o = added && r->b->vault && !atomic_load(&r->stopping) ? calloc(1, sizeof *o) : NULL;
     if (o) { /* nobody waits for it: the client brings it again */
         certificate_name(m->der, m->len, o->name);
-        o->der = m->der;
-        m->der = NULL;
-        o->op = (struct store_op){.verb = STORE_META, .free_op = free_keep_op, .u.meta = {.name = o->name, .value = o->der, .len = m->len}};
-        store_submit(r->b->store, &o->op);
+        size_t len = 0;
+        o->sealed = vault_seal_value(r->b->vault, o->name, m->der, m->len, &len);
+        o->op = (struct store_op){.verb = STORE_META, .free_op = free_keep_op, .u.meta = {.name = o->name, .value = o->sealed, .len = len}};
+        if (o->sealed)
+            store_submit(r->b->store, &o->op);
+        else
+            free(o);
     }
     pool_free(m->der);
     pool_free(m);
@@ -656,15 +665,32 @@ static void wake(void *arg)
     sem_post(arg);
 }
 
-static enum err load_space(void *arg, const char *name, const void *value, size_t len)
+struct loading {
+    struct registrar *r;
+    FILE *errors;
+    enum err (*take)(struct registrar *r, const char *name, const uint8_t *value, size_t len);
+};
+
+static enum err load_value(void *arg, const char *name, const void *sealed, size_t len)
 {
-    struct registrar *r = arg;
+    const struct loading *l = arg;
+    uint8_t *value = NULL;
+    enum err e = vault_open_value(l->r->b->vault, name, sealed, len, &value, &len);
+    if (e == ERR_OK)
+        e = l->take(l->r, name, value, len);
+    if (e != ERR_OK)
+        (void)fprintf(l->errors, "store: value \"%s\" does not open: %s\n", name, err_text(e));
+    free(value);
+    return e;
+}
+
+static enum err load_space(struct registrar *r, const char *name, const uint8_t *value, size_t len)
+{
     struct space *s;
+    (void)name;
     enum err e = keyspace_decode(value, len, r->b->vault, &s);
-    if (e != ERR_OK) {
-        log_error("store: %s does not open: %s", name, err_text(e));
+    if (e != ERR_OK)
         return e;
-    }
     struct space_map *map = changed_map(r->map, NULL, s);
     space_unref(s);
     if (!map)
@@ -674,23 +700,35 @@ static enum err load_space(void *arg, const char *name, const void *value, size_
     return ERR_OK;
 }
 
-static enum err load_certificate(void *arg, const char *name, const void *value, size_t len)
+static enum err load_certificate(struct registrar *r, const char *name, const uint8_t *value, size_t len)
 {
-    struct registrar *r = arg;
     bool added;
     (void)name;
     return directory_add(r->directory, value, len, &added);
 }
 
 /* envelope/<id>/<epoch>/<fingerprint> */
-static enum err load_upload(void *arg, const char *name, const void *value, size_t len)
+static enum err load_upload(struct registrar *r, const char *name, const uint8_t *value, size_t len)
 {
-    struct registrar *r = arg;
     uint8_t fingerprint[32];
     const char *p = name + sizeof UPLOAD_STORE_PREFIX - 1;
     if (strlen(p) != 16 + 1 + 8 + 1 + 64 || !hex_read(p + 26, fingerprint, sizeof fingerprint))
         return ERR_CORRUPT;
     return envelopes_put(r->envelopes, strtoull(p, NULL, 16), (uint32_t)strtoul(p + 17, NULL, 16), fingerprint, value, len);
+}
+
+static enum err load_all(struct registrar *r, FILE *errors)
+{
+    static const struct {
+        const char *prefix;
+        enum err (*take)(struct registrar *r, const char *name, const uint8_t *value, size_t len);
+    } kinds[] = {{KEYSPACE_STORE_PREFIX, load_space}, {DIRECTORY_STORE_PREFIX, load_certificate}, {UPLOAD_STORE_PREFIX, load_upload}};
+    enum err e = ERR_OK;
+    for (size_t i = 0; e == ERR_OK && r->b->vault && i < sizeof kinds / sizeof *kinds; i++) {
+        struct loading l = {r, errors, kinds[i].take};
+        e = store_meta_each(r->b->store, kinds[i].prefix, load_value, &l);
+    }
+    return e;
 }
 
 struct registrar *registrar_new(struct broker *b, FILE *errors)
@@ -710,12 +748,8 @@ struct registrar *registrar_new(struct broker *b, FILE *errors)
     r->directory = directory_new();
     r->envelopes = envelopes_new();
     enum err e = r->directory && r->envelopes ? ERR_OK : ERR_NOMEM;
-    if (e == ERR_OK && b->vault)
-        e = store_meta_each(b->store, KEYSPACE_STORE_PREFIX, load_space, r);
-    if (e == ERR_OK && b->vault)
-        e = store_meta_each(b->store, DIRECTORY_STORE_PREFIX, load_certificate, r);
-    if (e == ERR_OK && b->vault)
-        e = store_meta_each(b->store, UPLOAD_STORE_PREFIX, load_upload, r);
+    if (e == ERR_OK)
+        e = load_all(r, errors);
     if (e != ERR_OK)
         (void)fprintf(errors, "the store's key spaces cannot be loaded: %s\n", err_text(e));
     if (e != ERR_OK || !declare_fits(r->policy, r->map, errors)) {

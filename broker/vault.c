@@ -4,7 +4,9 @@
 #include "base/log.h"
 #include "base/random.h"
 #include "base/secmem.h"
+#include "broker/directory.h"
 #include "broker/keyspace.h"
+#include "crypto/hash.h"
 #include "crypto/masterkey.h"
 #include "crypto/record.h"
 
@@ -215,6 +217,32 @@ enum err vault_unwrap(const struct vault *v, const struct masterkey_label *label
     return masterkey_unwrap(&v->secret->master, label, wrapped, root);
 }
 
+/* Under the key of the empty topic, which no message has. */
+uint8_t *vault_seal_value(struct vault *v, const char *name, const void *value, size_t len, size_t *out_len)
+{
+    uint8_t *out = malloc(len + RECORD_OVERHEAD);
+    *out_len = len + RECORD_OVERHEAD;
+    if (out && record_seal(&v->boot, v->secret->root, "", 0, name, strlen(name), value, len, out) == ERR_OK)
+        return out;
+    free(out);
+    return NULL;
+}
+
+enum err vault_open_value(const struct vault *v, const char *name, const void *sealed, size_t len, uint8_t **out, size_t *out_len)
+{
+    *out = NULL;
+    if (len < RECORD_OVERHEAD)
+        return ERR_CORRUPT;
+    uint8_t *plain = malloc(len);
+    *out_len = len - RECORD_OVERHEAD;
+    enum err e = plain ? record_open(v->secret->root, "", 0, name, strlen(name), sealed, len, plain) : ERR_NOMEM;
+    if (e == ERR_OK)
+        *out = plain;
+    else
+        free(plain);
+    return e;
+}
+
 /* The key spaces of a store, while their roots are wrapped anew. */
 struct rewrapping {
     struct vault *v;
@@ -226,12 +254,16 @@ static enum err collect_space(void *arg, const char *name, const void *value, si
 {
     struct rewrapping *r = arg;
     struct space **more = realloc(r->spaces, (r->n + 1) * sizeof(struct space *));
-    (void)name;
+    uint8_t *text = NULL;
+    size_t text_len = 0;
     if (!more)
         return ERR_NOMEM;
     r->spaces = more;
-    enum err e = keyspace_decode(value, len, r->v, &r->spaces[r->n]);
+    enum err e = vault_open_value(r->v, name, value, len, &text, &text_len);
+    if (e == ERR_OK)
+        e = keyspace_decode(text, text_len, r->v, &r->spaces[r->n]);
     r->n += e == ERR_OK;
+    free(text);
     return e;
 }
 
@@ -252,9 +284,12 @@ static enum err write_all(struct rewrapping *r, struct store *s)
     enum err e = values && names ? make_meta(r->v, &r->v->secret->master, &m) : ERR_NOMEM;
     for (size_t i = 0; e == ERR_OK && i < r->n; i++) {
         char *text = keyspace_encode(r->spaces[i], r->v);
+        size_t len = 0;
         keyspace_store_name(r->spaces[i], names[i]);
-        values[i] = (struct store_named){.name = names[i], .value = text, .len = text ? strlen(text) : 0};
-        e = text ? ERR_OK : ERR_NOMEM;
+        uint8_t *sealed = text ? vault_seal_value(r->v, names[i], text, strlen(text), &len) : NULL;
+        free(text);
+        values[i] = (struct store_named){.name = names[i], .value = sealed, .len = len};
+        e = sealed ? ERR_OK : ERR_NOMEM;
     }
     if (e == ERR_OK) {
         values[r->n] = (struct store_named){.name = META_NAME, .value = &m, .len = sizeof m};
@@ -343,10 +378,57 @@ static enum err open_for_check(void *arg, const uint8_t *topic, size_t topic_len
     return open_record(k->vault, topic, topic_len, aad, aad_len, sealed, len, out);
 }
 
+static enum err check_space(const struct check_keys *k, const char *name, const uint8_t *text, size_t len, char *error, size_t error_len)
+{
+    struct space *s;
+    char own[KEYSPACE_STORE_NAME] = "";
+    enum err e = keyspace_decode(text, len, k->vault, &s);
+    if (e == ERR_OK)
+        keyspace_store_name(s, own);
+    if (e == ERR_CORRUPT)
+        snprintf(error, error_len, "it is no key space, or its keys do not open under the master key");
+    if (e == ERR_OK && strcmp(own, name) != 0) {
+        snprintf(error, error_len, "it is the key space of another name");
+        e = ERR_CORRUPT;
+    }
+    space_unref(s);
+    return e;
+}
+
+static bool has_prefix(const char *name, const char *prefix)
+{
+    return strncmp(name, prefix, strlen(prefix)) == 0;
+}
+
+static enum err check_value(void *arg, const char *name, const void *value, size_t len, char *error, size_t error_len)
+{
+    const struct check_keys *k = arg;
+    uint8_t *plain = NULL, fingerprint[32];
+    size_t plain_len = 0;
+    char hex[65];
+    if (strcmp(name, META_NAME) == 0) /* unlocked the others */
+        return ERR_OK;
+    enum err e = vault_open_value(k->vault, name, value, len, &plain, &plain_len);
+    if (e == ERR_CORRUPT)
+        snprintf(error, error_len, "it is damaged, or was stored under another name");
+    if (e == ERR_OK && has_prefix(name, KEYSPACE_STORE_PREFIX))
+        e = check_space(k, name, plain, plain_len, error, error_len);
+    if (e == ERR_OK && has_prefix(name, DIRECTORY_STORE_PREFIX)) {
+        hash_sha256(plain, plain_len, fingerprint);
+        hex_write(hex, fingerprint, sizeof fingerprint);
+        if (strcmp(hex, name + sizeof DIRECTORY_STORE_PREFIX - 1) != 0) {
+            snprintf(error, error_len, "it is another certificate");
+            e = ERR_CORRUPT;
+        }
+    }
+    free(plain);
+    return e;
+}
+
 enum err vault_check_store(const struct conf *conf, FILE *out)
 {
     struct check_keys k = {.conf = conf};
     struct store_crypto crypto = {.arg = &k, .overhead = RECORD_OVERHEAD, .open = open_for_check, .unlock_meta = META_NAME,
-                                  .unlock = unlock_for_check};
+                                  .unlock = unlock_for_check, .check_value = check_value};
     return store_check(conf->store_dir, &crypto, out);
 }

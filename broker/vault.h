@@ -30,6 +30,12 @@ enum err vault_wrap(const struct vault *v, const struct masterkey_label *label, 
 enum err vault_unwrap(const struct vault *v, const struct masterkey_label *label, const uint8_t wrapped[static MASTERKEY_WRAPPED_LEN],
                       uint8_t root[static KEYTREE_KEY_LEN]) MUST_CHECK;
 
+/* A small value for the store, sealed under the store's root together with its name, so that none is changed or put in another's place unnoticed.
+ * seal: *out_len bytes, for free(); NULL: out of memory. Any thread, after vault_unlock. */
+uint8_t *vault_seal_value(struct vault *v, const char *name, const void *value, size_t len, size_t *out_len) MUST_CHECK;
+/* The reverse: *out is for free(). ERR_CORRUPT: not sealed under that name. ERR_NOMEM. */
+enum err vault_open_value(const struct vault *v, const char *name, const void *sealed, size_t len, uint8_t **out, size_t *out_len) MUST_CHECK;
+
 /* sealmqd --rotate-master-key: a new master key, the root wrapped anew. No broker may be running on the store. Interrupted anywhere, the next
  * start finds the key that fits. */
 enum err vault_rotate(const struct conf *conf, char *error, size_t error_len) MUST_CHECK;

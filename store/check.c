@@ -198,6 +198,27 @@ static void check_dead(struct check *c, const MDB_val *k, const MDB_val *v)
 		complain(c, "session %u has ended, and is there", (unsigned)get_be(k->mv_data, 4));
 }
 
+/* A small value of the broker's; the store's own have other names. */
+static void check_meta(struct check *c, const MDB_val *k, const MDB_val *v)
+{
+	char name[STORE_NAME_MAX + 1], error[256] = "";
+	const char *key = k->mv_data;
+	size_t len = k->mv_size;
+	if (len < 2 || key[0] != '.' || !c->crypto || !c->crypto->check_value)
+		return;
+	if (len > sizeof name) {
+		complain(c, "a value's name is malformed");
+		return;
+	}
+	memcpy(name, key + 1, len - 1);
+	name[len - 1] = '\0';
+	enum err rc = c->crypto->check_value(c->crypto->arg, name, v->mv_data, v->mv_size, error, sizeof error);
+	if (rc == ERR_NOMEM)
+		c->rc = rc;
+	else if (rc != ERR_OK)
+		complain(c, "value \"%s\": %s", name, error);
+}
+
 static void check_nothing(struct check *c, const MDB_val *k, const MDB_val *v)
 {
 	(void)c, (void)k, (void)v;
@@ -294,7 +315,7 @@ static void check_table(struct check *c, enum table t, void (*row)(struct check 
 static void check_tables(struct check *c)
 {
 	static void (*const rows[T_COUNT])(struct check *c, const MDB_val *k, const MDB_val *v) = {
-		[T_META] = check_nothing, [T_SESSIONS] = check_session, [T_SUBSCRIPTIONS] = check_subscription, [T_QUEUE] = check_queue,
+		[T_META] = check_meta, [T_SESSIONS] = check_session, [T_SUBSCRIPTIONS] = check_subscription, [T_QUEUE] = check_queue,
 		[T_RECEIVED] = check_received, [T_REFERENCES] = check_reference, [T_RETAINED] = check_retained, [T_WILLS] = check_will,
 		[T_TOPICS] = check_topic, [T_TOPIC_NAMES] = check_topic_name, [T_HISTORY] = check_history, [T_HISTORY_ALL] = check_nothing,
 		[T_REPLAYS] = check_replay, [T_DEAD] = check_dead,
@@ -349,13 +370,16 @@ static const struct store_crypto *unlocked(struct check *c, const struct store_c
 {
 	char error[512];
 	uint8_t key[STORE_NAME_MAX + 2];
+	enum err rc = ERR_NOT_FOUND;
 	if (!crypto || !crypto->unlock)
 		return crypto;
 	MDB_val k = { meta_key(crypto->unlock_meta, key), key }, v;
 	if (mdb_get(c->txn, c->db.t[T_META], &k, &v) != MDB_SUCCESS)
 		(void)snprintf(error, sizeof error, "it has no key record");
-	else if (crypto->unlock(crypto->arg, v.mv_data, v.mv_size, error, sizeof error) == ERR_OK)
+	else if ((rc = crypto->unlock(crypto->arg, v.mv_data, v.mv_size, error, sizeof error)) == ERR_OK)
 		return crypto;
+	if (rc == ERR_CORRUPT)
+		complain(c, "value \"%s\": %s", crypto->unlock_meta, error);
 	fprintf(c->out, "messages' contents are not verified: %s\n", error);
 	return NULL;
 }

@@ -227,6 +227,9 @@ struct store_crypto {
 	 * error for the report. NULL: nothing needs unlocking. */
 	const char *unlock_meta;
 	enum err (*unlock)(void *arg, const void *value, size_t len, char *error, size_t error_len);
+	/* The same for each small named value, after unlock: ERR_CORRUPT when it is not what its name says, and the error says why. NULL: they are
+	 * not looked at. */
+	enum err (*check_value)(void *arg, const char *name, const void *value, size_t len, char *error, size_t error_len);
 };
 #define STORE_OVERHEAD_MAX 64u
 #define STORE_NAME_MAX 200u

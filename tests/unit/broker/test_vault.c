@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* Small values as the store keeps them: sealed with their name. What else the vault does: tests/e2e/test_keys_store.py, test_durable.py. */
+#include "broker/vault.h"
+
+#include "crypto/record.h"
+
+#include <check.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define NAME "space/0123456789abcdef"
+
+static char dir[64], key_file[96];
+static struct conf conf;
+static struct vault *vault;
+static struct store *store;
+
+static void setup(void)
+{
+    char error[256] = "";
+    snprintf(dir, sizeof dir, "/tmp/sealmq-vault-XXXXXX");
+    ck_assert_ptr_nonnull(mkdtemp(dir));
+    snprintf(key_file, sizeof key_file, "%s/master.key", dir);
+    conf = (struct conf){.store_dir = dir, .store_max_size = 16 << 20};
+    vault = vault_new(&conf, error, sizeof error);
+    ck_assert_msg(vault, "%s", error);
+    const struct store_options o = {.dir = dir, .max_size = conf.store_max_size, .crypto = vault_crypto(vault)};
+    store = store_open(&o, error, sizeof error);
+    ck_assert_msg(store, "%s", error);
+    ck_assert_int_eq(vault_unlock(vault, store, error, sizeof error), ERR_OK);
+}
+
+static void teardown(void)
+{
+    static const char *const files[] = {"data.mdb", "lock.mdb", "master.key"};
+    char path[128];
+    store_close(store);
+    vault_free(vault);
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        snprintf(path, sizeof path, "%s/%s", dir, files[i]);
+        ck_assert_int_eq(remove(path), 0);
+    }
+    ck_assert_int_eq(remove(dir), 0);
+}
+
+START_TEST(a_value_opens_under_its_name_alone)
+{
+    static const char text[] = "who is a member";
+    size_t len = 0, plain_len = 0;
+    uint8_t *plain = NULL, *sealed = vault_seal_value(vault, NAME, text, sizeof text, &len);
+    ck_assert_ptr_nonnull(sealed);
+    ck_assert_uint_eq(len, sizeof text + RECORD_OVERHEAD);
+    ck_assert_ptr_null(memmem(sealed, len, text, 6));
+    ck_assert_int_eq(vault_open_value(vault, NAME, sealed, len, &plain, &plain_len), ERR_OK);
+    ck_assert_uint_eq(plain_len, sizeof text);
+    ck_assert_mem_eq(plain, text, sizeof text);
+    free(plain);
+    ck_assert_int_eq(vault_open_value(vault, "space/0123456789abcdee", sealed, len, &plain, &plain_len), ERR_CORRUPT);
+    ck_assert_ptr_null(plain);
+    free(sealed);
+}
+END_TEST
+
+START_TEST(no_change_of_a_value_passes)
+{
+    size_t len = 0, plain_len = 0;
+    uint8_t *plain = NULL, *sealed = vault_seal_value(vault, NAME, "abc", 3, &len);
+    ck_assert_ptr_nonnull(sealed);
+    for (size_t i = 0; i < len; i++) {
+        sealed[i] ^= 0x10;
+        ck_assert_int_eq(vault_open_value(vault, NAME, sealed, len, &plain, &plain_len), ERR_CORRUPT);
+        sealed[i] ^= 0x10;
+        ck_assert_int_eq(vault_open_value(vault, NAME, sealed, i, &plain, &plain_len), ERR_CORRUPT);
+    }
+    ck_assert_int_eq(vault_open_value(vault, NAME, sealed, len, &plain, &plain_len), ERR_OK);
+    free(plain);
+    free(sealed);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *s = suite_create("vault");
+    TCase *t = tcase_create("values");
+    tcase_add_checked_fixture(t, setup, teardown);
+    tcase_add_test(t, a_value_opens_under_its_name_alone);
+    tcase_add_test(t, no_change_of_a_value_passes);
+    suite_add_tcase(s, t);
+    SRunner *r = srunner_create(s);
+    srunner_run_all(r, CK_NORMAL);
+    int failed = srunner_ntests_failed(r);
+    srunner_free(r);
+    return failed != 0;
+}
