@@ -71,6 +71,14 @@ static inline struct msg *msg_ref(struct msg *m)
 	atomic_fetch_add_explicit(&m->refs, 1, memory_order_relaxed);
 	return m;
 }
+/* Has m fetched from memory, as far as a small one goes: its references, topic and payload. */
+static inline void msg_fetch(const struct msg *m)
+{
+	const uint8_t *p = (const uint8_t *)m;
+	__builtin_prefetch(p, 1);
+	__builtin_prefetch(p + 64);
+	__builtin_prefetch(p + 128);
+}
 /* Adds n references at once (fan-out). */
 static inline void msg_ref_n(struct msg *m, unsigned n)
 {

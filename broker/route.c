@@ -65,6 +65,15 @@ struct route_batch {
     } items[BATCH_MAX];
 };
 
+#define PREFETCH_AHEAD 4U
+
+/* The messages lie in the publisher's processor. */
+static void fetch_ahead(const struct route_batch *b, uint32_t i)
+{
+    if (i < b->n)
+        msg_fetch(b->items[i].msg);
+}
+
 static struct msg *own_copy(const struct routed *r)
 {
     if (r->to - r->from < COPY_TARGETS || msg_size(r->msg) > COPY_SIZE_MAX)
@@ -78,8 +87,11 @@ static void on_route_batch(struct mail *mail, void *owner)
     struct loop *l = owner;
     struct match *mt = b->items[0].match;
     size_t bytes = 0;
+    for (uint32_t i = 0; i < PREFETCH_AHEAD; i++)
+        fetch_ahead(b, i);
     for (uint32_t i = 0; i < b->n; i++) {
         const struct routed *r = &b->items[i];
+        fetch_ahead(b, i + PREFETCH_AHEAD);
         struct msg *copy = own_copy(r);
         if (i > 0 && r->match) {
             match_unref(mt);
