@@ -9,6 +9,7 @@
 #include "base/mailbox.h"
 #include "base/wheel.h"
 #include "broker/broker.h"
+#include "broker/run.h"
 #include "broker/stats.h"
 #include "topics/match_cache.h"
 
@@ -105,6 +106,7 @@ struct loop { /* NOLINT(clang-analyzer-optin.performance.Padding): in groups by 
     uint8_t *read_buf, *plain_buf, *encode_buf, *cipher_buf;
     size_t plain_used, encode_used;    /* bytes of these buffers written since they were wiped */
     bool secrets;                      /* … among them payloads that are stored encrypted */
+    struct run run;                    /* alike PUBLISH packets of the connection that is being read */
     unsigned routed;                   /* deliveries of this turn */
     unsigned routed_qos0;              /* of these, the ones that wait for no acknowledgement */
     struct {                           /* after a reload: where judging again has come to (broker/recheck.h) */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 #include "broker/packet.h"
 
+#include "broker/publish.h"
 #include "broker/quota.h"
 #include "broker/session.h"
 #include "mqtt/encode.h"
@@ -95,6 +96,12 @@ static enum mqtt_reason admit(const struct conn *c, const struct mqtt_frame *f)
     return MQTT_OK;
 }
 
+static void end_run(struct conn *c)
+{
+    if (run_end(c->loop) && c->state == CONN_UP)
+        publish_hold_back(c);
+}
+
 size_t packet_consume(struct conn *c, const uint8_t *buf, size_t len)
 {
     size_t used = 0;
@@ -106,6 +113,7 @@ size_t packet_consume(struct conn *c, const uint8_t *buf, size_t len)
         if (r == MQTT_OK)
             r = admit(c, &f);
         if (r != MQTT_OK) {
+            end_run(c);
             conn_protocol_error(c, r, r == MQTT_MALFORMED ? "fixed header" : mqtt_type_name((enum mqtt_type)f.type));
             break;
         }
@@ -113,12 +121,17 @@ size_t packet_consume(struct conn *c, const uint8_t *buf, size_t len)
             break;
         c->last_in_ms = c->loop->now_ms;
         STATS_ADD(c->loop, packets_received, 1);
-        dispatch(c, &f, buf + used + f.header_len);
+        const uint8_t *body = buf + used + f.header_len;
+        if (f.type != MQTT_PUBLISH || !run_take(c, f.flags, body, f.remaining_len)) {
+            end_run(c);
+            dispatch(c, &f, body);
+        }
         if (c->meter)
             quota_packet(c, f.type == MQTT_PUBLISH, mqtt_frame_size(&f));
         if (c->move_to) /* CONNECT is decoded again on the loop that it belongs to */
             break;
         used += mqtt_frame_size(&f);
     }
+    end_run(c);
     return used;
 }

@@ -274,6 +274,8 @@ static enum publish_result publish_matched(struct loop *l, struct msg *m, struct
         route_match(l, m, mt, ROUTE_ALL, 0);
         for (uint32_t i = 0; i < n_picks; i++)
             route_one(l, m, &picks[i].target, picks[i].group, 0);
+        if (mt->n_groups == 0)
+            run_offer(&l->run, mt);
         return PUBLISH_DONE;
     }
     enum route_phase phase = history ? ROUTE_HISTORY : overtakes || (m->qos > 0 && store_failing(l->broker->store)) ? ROUTE_ALL : ROUTE_COMMITTED;
@@ -393,15 +395,14 @@ static struct msg_spec spec_of(const struct conn *c, const struct mqtt_publish *
     };
 }
 
-static struct msg *message_of(struct conn *c, const struct mqtt_publish *p)
+struct msg *publish_new(struct conn *c, const struct mqtt_publish *p)
 {
     uint8_t health[PUBLISH_HEALTH_MAX];
     struct msg_spec spec = spec_of(c, p, publish_topic(c->identity, p->topic, health));
     return msg_new(&spec);
 }
 
-/* A publisher waits while another loop is behind, or what the store has not answered piles up. */
-static void hold_back(struct conn *c)
+void publish_hold_back(struct conn *c)
 {
     struct loop *l = c->loop;
     if (conn_behind(c))
@@ -546,7 +547,10 @@ void packet_publish(struct conn *c, uint8_t flags, const uint8_t *body, size_t l
     enum admission a = c->loop->spaces || p.topic.p[0] == '$' ? publish_in_space(c, &p, &m) : ADMIT_ELSEWHERE;
     bool allowed = a == ADMIT_OK || a == ADMIT_NOMEM || (a == ADMIT_ELSEWHERE && access_publish(c->session, p.topic));
     if (allowed) {
-        publish_accepted(c, &p, a == ADMIT_ELSEWHERE ? message_of(c, &p) : m);
+        c->loop->run.offered = NULL;
+        publish_accepted(c, &p, a == ADMIT_ELSEWHERE ? publish_new(c, &p) : m);
+        if (c->loop->run.offered && a == ADMIT_ELSEWHERE)
+            run_begin(c, flags, &p);
     } else if (a == ADMIT_ELSEWHERE) { /* acknowledged and dropped: 3.1.1 has no other answer [MQTT-3.3.5-2] */
         const struct audit_who who = audit_conn(c);
         STATS_ADD(c->loop, publish_denied, 1);
@@ -556,5 +560,5 @@ void packet_publish(struct conn *c, uint8_t flags, const uint8_t *body, size_t l
         acknowledge(c, &p, true, NULL);
     }
     if (c->state == CONN_UP)
-        hold_back(c);
+        publish_hold_back(c);
 }

@@ -23,6 +23,11 @@ struct publish_origin {
 /* Publishes m (borrowed). from may be NULL. */
 enum publish_result publish_message(struct loop *l, struct msg *m, const struct publish_origin *from) MUST_CHECK;
 
+/* A message as c sends it, under its topic; one reference, NULL: out of memory. */
+struct msg *publish_new(struct conn *c, const struct mqtt_publish *p) MUST_CHECK;
+/* c has published: it waits while another loop is behind, what the store has not answered piles up, or its share of the turn is used up. */
+void publish_hold_back(struct conn *c);
+
 /* What the store has refused and was to be tried again for s: its connection is ending, so its client will repeat it. */
 void publish_forget_refused(struct session *s);
 

@@ -157,6 +157,29 @@ void route_match(struct loop *l, struct msg *m, struct match *mt, enum route_pha
     }
 }
 
+static void deliver_run(struct loop *l, struct msg *const *msgs, uint32_t n, const struct target *t)
+{
+    struct session *s = sessions_get(l->sessions, t->handle);
+    if (!s)
+        return; /* it has ended since */
+    unsigned qos = t->options & SUB_QOS;
+    l->routed += n;
+    l->routed_qos0 += msgs[0]->qos == 0 ? n : 0;
+    session_push_run(s, msgs, n, (uint8_t)(msgs[0]->qos < qos ? msgs[0]->qos : qos), t->sub_id);
+}
+
+void route_run(struct loop *l, struct msg *const *msgs, uint32_t n, struct match *mt)
+{
+    for (uint32_t i = 0, j; i < mt->n_targets; i = j) {
+        unsigned loop = sub_handle_loop(mt->targets[i].handle);
+        for (j = i; j < mt->n_targets && sub_handle_loop(mt->targets[j].handle) == loop; j++)
+            if (loop == l->index)
+                deliver_run(l, msgs, n, &mt->targets[j]);
+        for (uint32_t k = 0; loop != l->index && k < n; k++)
+            send_range(l, loop, msgs[k], mt, i, j, ROUTE_ALL, 0);
+    }
+}
+
 struct one_mail {
     struct mail mail;
     struct msg *msg;           /* one reference */

@@ -466,6 +466,37 @@ void session_push(struct session *s, struct entry *e, bool live)
         conn_mark_dirty(s->conn);
 }
 
+/* Is there room for n more, of size bytes together, and for each one before the last? */
+static bool fits(const struct session *s, uint32_t n, size_t size)
+{
+    const struct conf *conf = s->loop->conf;
+    return (conf->max_queued_messages == 0 || s->queue.count + n <= conf->max_queued_messages) &&
+           (conf->max_queued_memory == 0 || s->queue_bytes + size <= conf->max_queued_memory);
+}
+
+void session_push_run(struct session *s, struct msg *const *msgs, uint32_t n, uint8_t qos, uint32_t sub_id)
+{
+    size_t bytes = 0;
+    for (uint32_t i = 0; i < n; i++)
+        bytes += msg_size(msgs[i]);
+    /* One topic, one decision. Whoever may not get them, is away or has no room: one by one. */
+    bool together = s->conn && fits(s, n, bytes) && access_read(s, msgs[0]) && ring_reserve(&s->queue, s->queue.count + n) == ERR_OK;
+    for (uint32_t i = 0; i < n; i++) {
+        struct entry e = {.msg = msg_ref(msgs[i]), .sub_id = sub_id};
+        e.qos = qos & 3U;
+        if (together)
+            ring_append(&s->queue, &e);
+        else
+            session_push(s, &e, true);
+    }
+    if (!together)
+        return;
+    s->queue_bytes += bytes;
+    STATS_ADD(s->loop, queued, n);
+    STATS_ADD(s->loop, queued_bytes, bytes);
+    conn_mark_dirty(s->conn);
+}
+
 /* Moves the first queue entry, just encoded, to where its acknowledgement finds it. */
 static enum err to_inflight(struct session *s, struct entry *e)
 {

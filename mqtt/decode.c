@@ -216,22 +216,8 @@ enum mqtt_reason mqtt_decode_connect(const uint8_t *body, size_t len, struct mqt
 
 /* ---- PUBLISH and its acknowledgements ---- */
 
-enum mqtt_reason mqtt_decode_publish(enum mqtt_version version, uint8_t flags, const uint8_t *body, size_t len,
-									 struct mqtt_publish *out)
+static enum mqtt_reason decode_behind_topic(uint8_t flags, const uint8_t *p, const uint8_t *end, struct mqtt_publish *out)
 {
-	if (version == MQTT_V5)
-		return MQTT_UNSUPPORTED_VERSION;
-	if (len < 2)
-		return MQTT_MALFORMED;
-
-	const uint8_t *end = body + len;
-	const uint8_t *p = read_field(body, end, &out->topic);
-	if (p == NULL)
-		return MQTT_MALFORMED;
-	const enum mqtt_reason reason = mqtt_topic_check(out->topic.p, out->topic.len);
-	if (reason != MQTT_OK)
-		return reason;
-
 	out->dup = (flags & 0x08) != 0;
 	out->retain = (flags & 0x01) != 0;
 	out->qos = flags >> 1 & 3;
@@ -246,6 +232,31 @@ enum mqtt_reason mqtt_decode_publish(enum mqtt_version version, uint8_t flags, c
 	}
 	out->payload = (struct mqtt_bytes){p, (size_t)(end - p)};
 	return MQTT_OK;
+}
+
+enum mqtt_reason mqtt_decode_publish(enum mqtt_version version, uint8_t flags, const uint8_t *body, size_t len,
+									 struct mqtt_publish *out)
+{
+	if (version == MQTT_V5)
+		return MQTT_UNSUPPORTED_VERSION;
+	if (len < 2)
+		return MQTT_MALFORMED;
+
+	const uint8_t *end = body + len;
+	const uint8_t *p = read_field(body, end, &out->topic);
+	if (p == NULL)
+		return MQTT_MALFORMED;
+	const enum mqtt_reason reason = mqtt_topic_check(out->topic.p, out->topic.len);
+	return reason != MQTT_OK ? reason : decode_behind_topic(flags, p, end, out);
+}
+
+bool mqtt_decode_publish_again(enum mqtt_version version, uint8_t flags, const uint8_t *body, size_t len, struct mqtt_bytes topic,
+							   struct mqtt_publish *out)
+{
+	if (version == MQTT_V5 || len < 2 || len - 2 < topic.len || read_u16(body) != topic.len || memcmp(body + 2, topic.p, topic.len) != 0)
+		return false;
+	out->topic = topic;
+	return decode_behind_topic(flags, body + 2 + topic.len, body + len, out) == MQTT_OK;
 }
 
 enum mqtt_reason mqtt_decode_ack(enum mqtt_version version, const uint8_t *body, size_t len, struct mqtt_ack *out)

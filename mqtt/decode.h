@@ -83,6 +83,10 @@ struct mqtt_publish {
 MQTT_MUST_CHECK enum mqtt_reason mqtt_decode_publish(enum mqtt_version version, uint8_t flags, const uint8_t *body,
 													 size_t len, struct mqtt_publish *out);
 
+/* The same for a packet that may repeat the topic of one that was good: false when it has another, or is not well formed. */
+MQTT_MUST_CHECK bool mqtt_decode_publish_again(enum mqtt_version version, uint8_t flags, const uint8_t *body, size_t len,
+											   struct mqtt_bytes topic, struct mqtt_publish *out);
+
 struct mqtt_ack {
 	uint16_t packet_id; /* never 0 */
 };

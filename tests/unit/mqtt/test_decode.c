@@ -265,6 +265,34 @@ START_TEST(subscribe_may_have_very_many_filters)
 }
 END_TEST
 
+/* What decides that topic, which was good, need not be checked again. */
+static bool publish_again(uint8_t flags, const uint8_t *bytes, size_t len, struct mqtt_publish *out)
+{
+	static const uint8_t topic[] = {'a', '/', 'b'};
+	return mqtt_decode_publish_again(MQTT_V311, flags, at_end(bytes, len), len, (struct mqtt_bytes){topic, sizeof topic}, out);
+}
+
+START_TEST(publish_again_is_the_same_topic_and_well_formed)
+{
+	struct mqtt_publish p;
+	ck_assert(publish_again(QOS0, BODY(0, 3, 'a', '/', 'b', 1, 2), &p));
+	ck_assert_uint_eq(p.payload.len, 2);
+	ck_assert_mem_eq(p.payload.p, "\1\2", 2);
+	ck_assert(publish_again(QOS0, BODY(0, 3, 'a', '/', 'b'), &p));
+	ck_assert_uint_eq(p.payload.len, 0);
+	ck_assert(publish_again(QOS1, BODY(0, 3, 'a', '/', 'b', 0, 7), &p));
+	ck_assert_uint_eq(p.packet_id, 7);
+	ck_assert(!publish_again(QOS1, BODY(0, 3, 'a', '/', 'b', 0, 0), &p)); /* no identifier */
+	ck_assert(!publish_again(QOS1, BODY(0, 3, 'a', '/', 'b', 0), &p));
+	ck_assert(!publish_again(QOS0, BODY(0, 3, 'a', '/', 'c', 1), &p));
+	ck_assert(!publish_again(QOS0, BODY(0, 2, 'a', '/', 'b', 1), &p));
+	ck_assert(!publish_again(QOS0, BODY(0, 4, 'a', '/', 'b', 'c'), &p));
+	ck_assert(!publish_again(QOS0, BODY(1, 3, 'a', '/', 'b'), &p));
+	ck_assert(!publish_again(QOS0, BODY(0, 3, 'a', '/'), &p)); /* cut */
+	ck_assert(!publish_again(QOS0, BODY(0), &p));
+}
+END_TEST
+
 START_TEST(version_5_bodies_are_not_decoded)
 {
 	struct mqtt_publish p;
@@ -272,6 +300,7 @@ START_TEST(version_5_bodies_are_not_decoded)
 	struct mqtt_subscribe s;
 	const uint8_t body[] = {0, 1, 0, 1, 'a', 0};
 	ck_assert_int_eq(mqtt_decode_publish(MQTT_V5, 0, body, sizeof body, &p), MQTT_UNSUPPORTED_VERSION);
+	ck_assert(!mqtt_decode_publish_again(MQTT_V5, 0, body, sizeof body, (struct mqtt_bytes){body + 2, 1}, &p));
 	ck_assert_int_eq(mqtt_decode_ack(MQTT_V5, body, 2, &ack), MQTT_UNSUPPORTED_VERSION);
 	ck_assert_int_eq(mqtt_decode_subscribe(MQTT_V5, body, sizeof body, &s), MQTT_UNSUPPORTED_VERSION);
 	ck_assert_int_eq(mqtt_decode_unsubscribe(MQTT_V5, body, sizeof body, &s), MQTT_UNSUPPORTED_VERSION);
@@ -289,6 +318,7 @@ int main(void)
 	tcase_add_test(tc, publish_cut_before_its_payload_is_malformed);
 	tcase_add_test(tc, publish_topic_must_be_a_topic_name);
 	tcase_add_test(tc, publish_topic_may_have_65535_bytes);
+	tcase_add_test(tc, publish_again_is_the_same_topic_and_well_formed);
 	tcase_add_test(tc, ack_is_two_bytes_and_not_0);
 	tcase_add_test(tc, subscribe_lists_its_filters_in_order);
 	tcase_add_test(tc, unsubscribe_lists_its_filters_in_order);
