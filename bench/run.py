@@ -225,7 +225,7 @@ class Bench(stored.Stored):
         began = time.monotonic()
         with contextlib.ExitStack() as stack:
             generators, before, at = [], 0, 0
-            running = [stack.enter_context(self.broker(program)) for _ in range(brokers)]
+            running = [stack.enter_context(self.broker(program, more=("handshake_timeout 2m",))) for _ in range(brokers)]
             for n, broker in enumerate(running):
                 before += broker.rss_anon_kb()
                 left = wanted * (n + 1) // brokers - wanted * n // brokers

@@ -1,5 +1,6 @@
 """SIGHUP: files are read again, connections stay, what is no longer allowed ends."""
 import os
+import resource
 import shutil
 import signal
 import socket
@@ -281,12 +282,15 @@ def test_a_revoked_clients_will_is_published(start_broker, name, pki, tmp_path):
 
 # -- under load
 
-CLIENTS, RELOADS = int(os.environ.get("SEALMQ_RELOAD_CLIENTS", "60")), int(os.environ.get("SEALMQ_RELOADS", "24"))
+CLIENTS, RELOADS = (60, 24) if SANITIZED else (1000, 100)
+CLIENTS, RELOADS = int(os.environ.get("SEALMQ_RELOAD_CLIENTS", CLIENTS)), int(os.environ.get("SEALMQ_RELOADS", RELOADS))
 GROWTH_MAX = 1 << 20   # bytes; one context is some 20 kB, a revocation list of 2,000 some 80 kB
 
 
 def test_reloads_drop_nobody_lose_nothing_and_keep_nothing(start_broker, name, acl, pki, tmp_path):
     """With other files each time, while messages flow and connections come and go. SEALMQ_RELOAD_CLIENTS and SEALMQ_RELOADS make it larger."""
+    files, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(files, min(hard, CLIENTS + 500)), hard))
     acl.write_text("pattern readwrite #\npattern deny never\n")
     crl, ca_file = tmp_path / "crl.pem", tmp_path / "cas.pem"
     gone = [pki.authority.issue(f"gone-{i}", f"gone-{i}") for i in range(2)]
