@@ -49,6 +49,7 @@ class Attack:
         # for 100 ms when thousands are in use. An attacker's machine would do that for itself; here it is the broker's, too.
         s.setsockopt(socket.IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1)
         s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         s.settimeout(5)
         try:
             s.bind(SOURCE)

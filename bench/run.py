@@ -162,13 +162,13 @@ class Bench(stored.Stored):
         return out
 
     # Each with its limit, what counts it below $SYS/broker/limits/, and another identity than the quiet clients'. All is logged, so that what an
-    # attack makes the broker say costs as it would. (The quiet clients share an identity, so 110 is just above what they need.)
+    # attack makes the broker say costs as it would. (The quiet clients share an identity: 310 and 110 are just above what they need.)
     ATTACKS = {
         "connects": ("max_handshakes_per_minute 600", "handshakes"), "handshakes": ("max_handshakes_per_minute 600", "handshakes"),
         "unfinished": ("max_unfinished_handshakes 1000", "unfinished_handshakes"),
         "slow_tls": ("handshake_timeout 2", "handshake_timeouts"), "slow_connect": ("handshake_timeout 2", "handshake_timeouts"),
         "trickle": ("packet_timeout 2", "packet_timeouts"), "partial": ("max_partial_packet_memory 64M", "partial_packets"),
-        "reconnects": ("max_connects_per_minute 110", "connects"), "connections": ("max_connections_per_identity 110", "connections"),
+        "reconnects": ("max_connects_per_minute 310", "connects"), "connections": ("max_connections_per_identity 110", "connections"),
         "messages": ("max_messages_per_second 1000", "pauses"), "bytes": ("max_bytes_per_second 1M", "pauses"),
         "subscriptions": ("max_subscriptions_per_client 1000", "subscriptions"),
     }
@@ -202,11 +202,12 @@ class Bench(stored.Stored):
                 attacker = self.attack(broker, kind) if kind != "none" else None
                 time.sleep(self.warmup + (1 if attacker else 0))
                 with self.sys_topics(broker, ("loop/longest_turn_us", "limits/" + counter)) as values:
-                    got = self.quiet(broker)
-                window = self._window(kind, got)
-                out["ok"] &= window.pop(f"{kind}_ok")
-                out.update(window)
-                out[f"{kind}_turn_us"] = max(values.get("loop/longest_turn_us", [0])[1:], default=0)  # the first has the quiet clients' handshakes
+                    windows = [self.quiet(broker, duration=min(self.seconds, 2)) for _ in range(3)]
+                windows.sort(key=lambda w: w.get("lat_p99_us", 0))  # something else on the machine disturbs one of them at most, it is to be hoped
+                out["ok"] &= all(w["ok"] for w in windows)
+                out.update(self._window(kind, windows[1]))
+                out.pop(f"{kind}_ok")
+                out[f"{kind}_turn_us"] = max(values.get("loop/longest_turn_us", [0]))
                 if attacker:
                     beside = self.result(attacker, end=True)
                     out[f"{kind}_limited"] = max(values.get("limits/" + counter, [0]))
