@@ -5,6 +5,7 @@
 #include "base/secmem.h"
 #include "base/textbytes.h"
 #include "broker/audit.h"
+#include "broker/direct.h"
 #include "broker/registrar_int.h"
 #include "crypto/envelope.h"
 #include "mqtt/utf8.h"
@@ -99,6 +100,12 @@ static bool is_owner(const struct command *c)
 static bool may_manage(const struct command *c)
 {
     return is_owner(c) || registrar_is_admin(c->r, c->who->cn);
+}
+
+/* Does it manage the space only because these are its direct messages? */
+static bool owns_direct(const struct command *c)
+{
+    return is_owner(c) && direct_recipient(c->topic, c->who->cn) && !registrar_is_admin(c->r, c->who->cn);
 }
 
 static void audit(const struct command *c, enum audit_kind kind, const char *fmt, ...) PRINTF_LIKE(3, 4);
@@ -378,14 +385,34 @@ static bool list_topics(struct command *c)
 
 /* ---- what changes a space ---- */
 
+/* Who is no topic_admin creates spaces for direct messages, if the configuration says so, and so many. */
+static bool may_write_directly(struct command *c)
+{
+    uint32_t most = c->r->policy->conf->direct_messages;
+    if (most == 0 || !direct_recipient(c->topic, c->who->cn))
+        return denied(c, "you may not create key spaces (topic_admin)");
+    return c->space || direct_count(c->r->map, c->who->cn) < most || denied(c, "you write to as many as you may already (direct_messages)");
+}
+
+/* Are these direct messages, and nothing else? Their history is the broker's matter. */
+static bool is_direct(struct command *c, struct space_spec *s)
+{
+    const char *fault = s->history.given ? "the history of direct messages is the broker's matter" : direct_fault(s);
+    if (fault)
+        return denied(c, fault);
+    s->history = direct_history();
+    return true;
+}
+
 static bool create_topic(struct command *c)
 {
     struct draft d;
     struct change change = {.members = true};
     if (!known_members(c, c->json, " command topic correlationData mode sign members newMembers history rotateAge rotateCount "))
         return false;
-    if (!registrar_is_admin(c->r, c->who->cn))
-        return denied(c, "you may not create key spaces (topic_admin)");
+    bool admin = registrar_is_admin(c->r, c->who->cn), direct = !admin || (c->r->policy->conf->direct_messages > 0 && direct_recipient(c->topic, c->who->cn));
+    if (!admin && !may_write_directly(c))
+        return false;
     if (c->space)
         return fail(c, "%.200s: exists already", c->topic);
     if (draft_begin(&d, NULL) != ERR_OK)
@@ -397,6 +424,8 @@ static bool create_topic(struct command *c)
     s->owner_len = c->who->cn_len;
     s->created_s = wall_s();
     bool good = settings_of(c, s) && (!get(c->json, "members") || put_members(c, &d, 1));
+    if (good && direct)
+        good = is_direct(c, s);
     if (good && s->mode == SPACE_BROKER && !c->r->policy->signer)
         good = fail(c, "mode: broker needs a TLS listener whose certificate has an RSA key of 2048 to 4096 bits, or P-256");
     if (good && s->mode == SPACE_BROKER && draft_turn(&d, s->created_s, 0) != ERR_OK)
@@ -442,6 +471,8 @@ static bool add_members(struct command *c)
     size_t before = d.spec.n_members;
     bool good = put_members(c, &d, since);
     turn = turn && d.spec.n_members > before;
+    if (good && owns_direct(c) && direct_fault(&d.spec))
+        good = denied(c, direct_fault(&d.spec));
     if (good && turn && draft_turn(&d, wall_s(), clock_mono_ms() + KEYSPACE_GRACE_MS) != ERR_OK)
         good = fail(c, "out of memory");
     if (!good) {
@@ -510,6 +541,8 @@ static bool set_history(struct command *c)
     struct change change = {0};
     if (!known_members(c, c->json, " command topic correlationData history ") || !changeable(c))
         return false;
+    if (owns_direct(c))
+        return denied(c, "the history of direct messages is the broker's matter");
     if (draft_begin(&d, c->space) != ERR_OK)
         return fail(c, "out of memory");
     if (!history_of(c, &d.spec.history)) {

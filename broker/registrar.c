@@ -364,11 +364,12 @@ static bool belongs_somewhere(const struct registrar *r, const struct identity *
     return registrar_is_admin(r, a->cn);
 }
 
-/* Its own, of who shares a key space with it, and for who manages them anybody's. */
+/* Its own, of who shares a key space with it, and for who manages them, or may write to anybody, anybody's. */
 static bool may_see(const struct registrar *r, const struct asker *a, const struct known *k)
 {
     bool own = k->cn_len == a->identity->cn_len && memcmp(k->cn, a->identity->cn, k->cn_len) == 0;
-    return own || share_a_space(r, a->identity, k->cn, k->cn_len) || registrar_is_admin(r, a->identity->cn);
+    return own || share_a_space(r, a->identity, k->cn, k->cn_len) || registrar_is_admin(r, a->identity->cn) ||
+           r->policy->conf->direct_messages > 0;
 }
 
 /* An empty payload says: none that the asker may have. */
@@ -644,7 +645,7 @@ static void on_policy(struct mail *mail, void *owner)
         declare_all(r);
     }
     policy_unref(former);
-    atomic_store(&r->in_use, c->n_topic_admins > 0 || space_map_count(r->map) > 0);
+    atomic_store(&r->in_use, c->n_topic_admins > 0 || c->direct_messages > 0 || space_map_count(r->map) > 0);
 }
 
 void registrar_follow(struct broker *b, struct policy *p)
@@ -757,7 +758,7 @@ struct registrar *registrar_new(struct broker *b, FILE *errors)
         return NULL;
     }
     const struct conf *c = r->policy->conf;
-    atomic_init(&r->in_use, c->n_topic_admins > 0 || space_map_count(r->map) > 0);
+    atomic_init(&r->in_use, c->n_topic_admins > 0 || c->direct_messages > 0 || space_map_count(r->map) > 0);
     b->spaces = space_map_ref(r->map);
     return r;
 }

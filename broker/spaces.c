@@ -85,7 +85,7 @@ enum space_verdict spaces_judge_filter(const struct session *s, struct mqtt_byte
     if (spaces_has_prefix(f, SPACES_KEYS))
         return map && may_have_keys(s, behind(f, SPACES_KEYS)) ? SPACE_ALLOWED : SPACE_DENIED;
     if (spaces_has_prefix(f, SPACES_CERTS) && !memchr(f.p, '#', f.len) && !memchr(f.p, '+', f.len))
-        return map ? SPACE_ALLOWED : SPACE_DENIED;
+        return map || s->loop->conf->direct_messages > 0 ? SPACE_ALLOWED : SPACE_DENIED;
     return SPACE_DENIED;
 }
 

@@ -107,6 +107,7 @@ struct conf {
 	uint32_t audit_checkpoint_lines;      /* default 1,000 */
 	char **topic_admins;                  /* n_topic_admins CNs that may create key spaces */
 	size_t n_topic_admins;
+	uint32_t direct_messages;             /* key spaces direct/<own CN>/… that each identity may create; default 0: none */
 };
 
 /* Reads path (NULL: defaults alone: a TLS listener on 8883 with certs/…). Every problem is printed to errors as

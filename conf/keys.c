@@ -87,6 +87,7 @@ const struct conf_key conf_keys[] = {
 	{ "clientid_pattern", .type = KEY_CLIENTID_PATTERN, .max = 256,
 		.expect = "a text of at most 256 bytes where %u stands for the CN and * for any text" },
 	{ "certificate_expired", G(keep_expired), ONE_OF(KEY_WORD_BOOL, "disconnect", "keep") },
+	{ "direct_messages", G(direct_messages), RANGE(KEY_NUMBER, 0, 1000000) },
 	{ "topic_admin", .type = KEY_TOPIC_ADMIN, .expect = "a common name of at most 256 bytes" },
 	{ "allow_plaintext_loopback", G(allow_plaintext_loopback), BOOLEAN },
 	{ "allow_zero_length_clientid", G(allow_zero_length_clientid), BOOLEAN },

@@ -276,7 +276,8 @@ START_TEST(every_supported_value_reaches_its_member)
 		"handshake_timeout 60s\nwills_at_shutdown true\nretain_available false\nset_tcp_nodelay false\nsys_interval 0\n"
 		"store lmdb\nstore_dir /s\nstore_max_size 2T\nstore_memory_delay_ms 20\ndurability relaxed\nsync_interval_ms 50\n"
 		"master_key_file /k\nuser root\npid_file /p\nthreads 16\nbusy_delay_us 0\nlog_format json\nallow_zero_length_clientid false\n"
-		"auto_id_prefix x-\nacl_file /a\n");
+		"auto_id_prefix x-\nacl_file /a\ndirect_messages 7\n");
+	ck_assert_uint_eq(conf->direct_messages, 7);
 	ck_assert_uint_eq(conf->max_inflight_messages, 65535);
 	ck_assert_uint_eq(conf->max_queued_messages, 0);
 	ck_assert_uint_eq(conf->max_queued_bytes, 0);
