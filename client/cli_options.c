@@ -55,10 +55,10 @@ static const struct option table[] = {
 
 	{ "-t", "--topic", LIST, FOR_MESSAGES, true, AT(topics), 0, 0, "TOPIC", "the topic; sub: a filter, several -t are possible" },
 	{ "-q", "--qos", NUMBER, FOR_MESSAGES, true, AT(qos), 0, 2, "QOS", "quality of service (1)" },
-	{ "-m", "--message", TEXT, FOR_PUB, false, AT(message), 0, 0, "TEXT", "the payload" },
-	{ "-f", "--file", TEXT, FOR_PUB, false, AT(file), 0, 0, "FILE", "the payload is the file's content" },
-	{ "-s", "--stdin-file", SWITCH, FOR_PUB, false, AT(stdin_whole), 0, 0, NULL, "the payload is all of standard input" },
-	{ "-l", "--stdin-line", SWITCH, FOR_PUB, false, AT(stdin_lines), 0, 0, NULL, "a message for each line of standard input" },
+	{ "-m", "--message", TEXT, FOR_PUB | FOR_SEND, false, AT(message), 0, 0, "TEXT", "the payload" },
+	{ "-f", "--file", TEXT, FOR_PUB | FOR_SEND, false, AT(file), 0, 0, "FILE", "the payload is the file's content" },
+	{ "-s", "--stdin-file", SWITCH, FOR_PUB | FOR_SEND, false, AT(stdin_whole), 0, 0, NULL, "the payload is all of standard input" },
+	{ "-l", "--stdin-line", SWITCH, FOR_PUB | FOR_SEND, false, AT(stdin_lines), 0, 0, NULL, "a message for each line of standard input" },
 	{ "-n", "--null-message", SWITCH, FOR_PUB, false, AT(null_message), 0, 0, NULL, "an empty payload; with -r it clears a retained message" },
 	{ "-r", "--retain", SWITCH, FOR_PUB, false, AT(retain), 0, 0, NULL, "retained" },
 	{ NULL, "--repeat", NUMBER, FOR_PUB, false, AT(repeat), 1, 1000000000, "N", "publish it N times" },
@@ -92,6 +92,8 @@ static const struct option table[] = {
 	{ NULL, "--outbox", TEXT, FOR_PUB, false, AT(outbox), 0, 0, "FILE", "keep messages in it until they are acknowledged, over restarts" },
 	{ NULL, "--dedup", TEXT, FOR_SUB, false, AT(dedup), 0, 0, "FILE", "keep in it what was printed: nothing twice, nothing left out, over restarts" },
 	{ "-o", "--output", TEXT, FOR_SUB, false, AT(output), 0, 0, "FILE", "with --dedup: print to this file, each message exactly once" },
+	{ NULL, "--all", SWITCH, FOR_INBOX, false, AT(all), 0, 0, NULL, "also what was shown before" },
+	{ "-f", "--follow", SWITCH, FOR_INBOX, false, AT(follow), 0, 0, NULL, "go on: print what comes" },
 
 	{ NULL, "--first", COUNT, FOR_RECEIPT, false, AT(first), 0, 0, "N", "make: the first message that the receipt is about (1)" },
 	{ "-o", "--output", TEXT, FOR_RECEIPT, false, AT(output), 0, 0, "FILE", "make: where the receipt goes (standard output)" },

@@ -14,9 +14,9 @@
 
 /* Which commands know an option. */
 enum {
-	FOR_PUB = 1, FOR_SUB = 2, FOR_TOPIC = 4, FOR_KEY = 8, FOR_RECEIPT = 16, FOR_CHAT = 32,
+	FOR_PUB = 1, FOR_SUB = 2, FOR_TOPIC = 4, FOR_KEY = 8, FOR_RECEIPT = 16, FOR_CHAT = 32, FOR_SEND = 64, FOR_INBOX = 128,
 	FOR_MESSAGES = FOR_PUB | FOR_SUB,
-	FOR_ALL = FOR_PUB | FOR_SUB | FOR_TOPIC | FOR_KEY | FOR_CHAT,  /* that connect */
+	FOR_ALL = FOR_PUB | FOR_SUB | FOR_TOPIC | FOR_KEY | FOR_CHAT | FOR_SEND | FOR_INBOX,  /* that connect */
 };
 
 #define OPTIONS_LIST_MAX 64u
@@ -51,6 +51,8 @@ struct options { /* NOLINT(clang-analyzer-optin.performance.Padding): in groups 
 	const char *format, *history, *accept, *transcript, *dedup;
 	bool no_newline, no_retained, retained_only, remove_retained, exit_after_suback, pretty;
 	int64_t max_age_ms; /* -1: not given */
+	/* inbox */
+	bool all, follow;
 	/* sealing */
 	bool sign, require_signature, sealed, plain;
 	const char *state;

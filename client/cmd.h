@@ -17,8 +17,10 @@ enum {
 /* argv[0] is the command's name. Returns an exit status. */
 int cmd_audit(int argc, char **argv);
 int cmd_chat(int argc, char **argv);
+int cmd_inbox(int argc, char **argv);
 int cmd_pub(int argc, char **argv);
 int cmd_receipt(int argc, char **argv);
+int cmd_send(int argc, char **argv);
 int cmd_sub(int argc, char **argv);
 int cmd_topic(int argc, char **argv);
 int cmd_key(int argc, char **argv);

@@ -16,6 +16,8 @@ static const struct command {
 	{ "pub", cmd_pub, "publish" },
 	{ "sub", cmd_sub, "subscribe and print" },
 	{ "chat", cmd_chat, "a conversation on a sealed topic" },
+	{ "send", cmd_send, "a message to one other, who may be away" },
+	{ "inbox", cmd_inbox, "what others have sent" },
 	{ "topic", cmd_topic, "create and manage key spaces: members, keys, history" },
 	{ "key", cmd_key, "open an envelope" },
 	{ "receipt", cmd_receipt, "sign for a transcript, or check one" },

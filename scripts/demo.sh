@@ -30,7 +30,7 @@ as() {
 identity() {
     name=$1
     shift
-    SEALMQ_CONFIG='' SEALMQ_STATE=pins.$name SEALMQ_HOST=localhost SEALMQ_PORT=$port SEALMQ_CAFILE=certs/ca.crt SEALMQ_CERT=certs/$name.crt SEALMQ_KEY=certs/$name.key "$@"
+    SEALMQ_CONFIG='' SEALMQ_STATE=pins.$name XDG_DATA_HOME=$work/keys.$name SEALMQ_HOST=localhost SEALMQ_PORT=$port SEALMQ_CAFILE=certs/ca.crt SEALMQ_CERT=certs/$name.crt SEALMQ_KEY=certs/$name.key "$@"
 }
 # What must fail does so; anything else ends the demo.
 refused() { if "$@"; then echo "demo: this was to be refused"; exit 1; fi; }
@@ -62,6 +62,7 @@ use_identity_as_username true
 store lmdb
 store_dir data
 topic_admin alice
+direct_messages 10
 log_dest file broker.log
 END
 [ "$(id -u)" != 0 ] || echo "user root" >>broker.conf
@@ -117,6 +118,22 @@ echo "(bob's program, still connected, has not got '23.5 degrees')"
 
 say "alice reads all of it, under both keys."
 as alice sub -t 'plant/line1/#' --history all -C 3 -F jsonl
+
+say "A conversation: every line is signed, and shown under the name in the certificate. Here in pipes; on a terminal it is for people."
+as alice topic create team --signatures required --history 100 --member alice --member bob
+echo "bob\$ echo 'shall we?' | sealmq chat team"
+echo 'shall we?' | identity bob "$cli" chat team >bob.chat
+echo "alice\$ echo 'at noon' | sealmq chat team"
+echo 'at noon' | identity alice "$cli" chat team >alice.chat
+echo "alice has read:"
+cat alice.chat
+grep -q 'past	bob	shall we?' alice.chat || { echo "demo: alice has not seen the past"; exit 1; }
+
+say "A message for bob alone, who is away. The broker keeps it, and cannot read it: the key is alice's."
+as alice send bob -m 'the code is 4711'
+if grep -aq 'code is 4711' data/*; then echo "demo: the text is in the store"; exit 1; fi
+as bob inbox
+refused as mallory sub -t direct/alice/bob -W 5
 
 say "What the broker's audit log says:"
 grep 'audit' broker.log | tail -n 8 || echo "(no audit lines)"

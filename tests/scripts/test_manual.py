@@ -18,7 +18,7 @@ def page(name):
     return re.sub(r"\\-", "-", (ROOT / "docs" / "man" / name).read_text(encoding="utf-8"))
 
 
-@pytest.mark.parametrize("command", ["pub", "sub", "chat", "topic", "key", "receipt"])
+@pytest.mark.parametrize("command", ["pub", "sub", "chat", "send", "inbox", "topic", "key", "receipt"])
 def test_options_of_sealmq(command):
     missing = {o for o in options(BUILD / "sealmq", command) if f"Fl Fl {o[2:]}" not in page("sealmq.1")} - {"--help"}
     assert not missing
