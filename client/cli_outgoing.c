@@ -145,17 +145,18 @@ void outgoing_published(struct outgoing *q, int mid)
 	}
 }
 
-void outgoing_seen(struct outgoing *q, const void *payload, size_t len)
+bool outgoing_seen(struct outgoing *q, const void *payload, size_t len)
 {
 	for (struct item **at = &q->first; *at; at = &(*at)->next) {
 		struct item *i = *at;
-		if (!i->sealed || i->sealed_len != len || memcmp(i->sealed, payload, len) != 0)
+		if (!i->about.comes_back || !i->sealed || i->sealed_len != len || memcmp(i->sealed, payload, len) != 0)
 			continue;
 		i->about.comes_back = false;
 		if (i->acknowledged)
 			drop(q, at);
-		return;
+		return true;
 	}
+	return false;
 }
 
 size_t outgoing_drop_overdue(struct outgoing *q, uint64_t wait_ms)

@@ -26,8 +26,8 @@ bool outgoing_send(struct outgoing *q, struct link *l) MUST_CHECK;
 void outgoing_lost(struct outgoing *q);
 /* A PUBACK has come. */
 void outgoing_published(struct outgoing *q, int mid);
-/* These bytes have come from the broker: perhaps one of ours. */
-void outgoing_seen(struct outgoing *q, const void *payload, size_t len);
+/* These bytes have come from the broker. Whether they are one of ours, that had not come before. */
+bool outgoing_seen(struct outgoing *q, const void *payload, size_t len);
 /* Drops those that were acknowledged longer than wait_ms ago and have not come back: the broker has not handed them on. How many. */
 size_t outgoing_drop_overdue(struct outgoing *q, uint64_t wait_ms);
 

@@ -196,11 +196,12 @@ static void on_opened(void *ctx, const struct received *m, const void *plain, co
 		take_presence(c, m, plain, sealed);
 		return;
 	}
-	outgoing_seen(c->lines, m->payload, m->payload_len);
+	/* What was said just now is of now, also when the past has not all come yet and brings it. */
+	bool ours = outgoing_seen(c->lines, m->payload, m->payload_len);
 	c->last_ms = time_of(m);
 	if (sealed->verdict == SEALMQ_DUPLICATE || seen_before(c, sealed))
 		return;
-	show(c, sealed->time_ms ? sealed->time_ms : time_of(m), sealmq_verdict_text(sealed->verdict), sealed->sender, plain, sealed->len);
+	show(c, sealed->time_ms ? sealed->time_ms : time_of(m), ours ? "live" : sealmq_verdict_text(sealed->verdict), sealed->sender, plain, sealed->len);
 }
 
 /* An empty message clears what was retained: nobody said anything. */

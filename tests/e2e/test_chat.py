@@ -97,7 +97,8 @@ def test_end_of_input_waits_for_all(cli, room):
     n = 500
     reader = enter(cli("bob"), room)
     done = cli("ann").run("chat", room, stdin="".join(f"line {i}\n" for i in range(n)) + "no line feed")
-    assert not done.stderr
+    own = [x.split("\t")[1:] for x in done.stdout.splitlines() if "\tann\t" in x and x.split("\t")[3]]
+    assert not done.stderr and own == [["live", "ann", f"line {i}"] for i in range(n)] + [["live", "ann", "no line feed"]]
     expected = [("live", "ann", f"line {i}") for i in range(n)] + [("live", "ann", "no line feed")]
     reader.wait(*expected[-1])
     assert reader.said() == expected
