@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* libsealmq through its public header. The member is "rsa"; envelopes come from "server"; other senders are made with crypto/ itself, so that
  * they can do what libsealmq would not. */
+#include "client/lib_int.h"
 #include "client/sealmq.h"
 
 #include "base/clock.h"
@@ -236,6 +237,28 @@ START_TEST(live_once_then_duplicate_and_past_by_the_brokers_word)
 	ck_assert_int_eq(seen.verdict, SEALMQ_DUPLICATE);
 	ck_assert_int_eq(take(&m, SEALMQ_FROM_PAST), SEALMQ_OK);
 	ck_assert_int_eq(seen.verdict, SEALMQ_PAST); /* a live message replayed with RETAIN = 1 is never live */
+}
+END_TEST
+
+/* A receiver that keeps account itself: duplicates are its matter, and so is how many streams there are. */
+START_TEST(without_windows_the_clocks_alone_decide)
+{
+	give_first();
+	know(good);
+	for (uint64_t i = 0; i < 100; i++) {
+		struct cose_head head = head_of(i * 5000 % 7000);
+		head.stream[0] = (uint8_t)(i / 2);
+		head.time_ms -= i % 2 * 3600000;
+		struct made m = make(good, false, head, topic);
+		ck_assert_int_eq(take(&m, SEALMQ_OWN_WINDOWS), SEALMQ_OK);
+		ck_assert_int_eq(seen.verdict, i % 2 ? SEALMQ_LATE : SEALMQ_LIVE);
+		ck_assert_int_eq(take(&m, SEALMQ_OWN_WINDOWS), SEALMQ_OK);
+	}
+	ck_assert_uint_eq(sealmq_windows(h), 0);
+	struct cose_head ahead = head_of(1);
+	ahead.time_ms += 400000;
+	struct made m = make(good, false, ahead, topic);
+	ck_assert_int_eq(take(&m, SEALMQ_OWN_WINDOWS), SEALMQ_REFUSED);
 }
 END_TEST
 
@@ -568,6 +591,33 @@ START_TEST(a_stream_is_new_at_each_connect_and_for_a_will)
 }
 END_TEST
 
+static struct made seal_kept(const struct lib_place *at)
+{
+	struct made m;
+	ck_assert_int_eq(lib_seal_kept(h, topic, at, "hello", 5, 0, m.bytes, sizeof m.bytes, &m.len), SEALMQ_OK);
+	return m;
+}
+
+START_TEST(a_message_that_has_its_place_is_the_same_message_whenever_it_is_sealed)
+{
+	struct lib_place at = { .stream = "outbox0", .seq = (UINT64_C(1) << 32) + 5, .time_ms = clock_wall_ms() - 1000 };
+	give_first();
+	struct made a = seal_kept(&at);
+	(void)seal_own(0);
+	ck_assert_int_eq(sealmq_connected(h), SEALMQ_OK);
+	struct made b = seal_kept(&at);
+	ck_assert(a.len == b.len && memcmp(a.bytes, b.bytes, a.len) == 0);
+	const struct grant both[] = { { .epoch = 1, .sign = SIGN_OPTIONAL }, { .epoch = 2, .sign = SIGN_OPTIONAL } };
+	ck_assert_int_eq(give(both, 2, server), SEALMQ_OK);
+	struct made c = seal_kept(&at);
+	struct cose pa = parsed(&a), pc = parsed(&c);
+	ck_assert_int_ne(memcmp(pa.head.kid, pc.head.kid, 8), 0);
+	ck_assert(memcmp(pa.head.stream, pc.head.stream, 8) == 0 && pa.head.seq == pc.head.seq && pa.head.time_ms == pc.head.time_ms);
+	ck_assert_int_eq(take(&c, 0), SEALMQ_OK);
+	ck_assert_uint_eq(seen.seq, at.seq);
+}
+END_TEST
+
 /* In the child: 0 when the parent's handle is refused everywhere, and a new one has a stream of its own. */
 static int child(const uint8_t *parents_stream)
 {
@@ -671,6 +721,8 @@ int main(void)
 	tcase_add_test(t, a_new_epoch_is_used_at_once_and_the_old_one_still_opens);
 	tcase_add_test(t, nothing_is_sealed_after_the_epochs_end);
 	tcase_add_test(t, live_once_then_duplicate_and_past_by_the_brokers_word);
+	tcase_add_test(t, without_windows_the_clocks_alone_decide);
+	tcase_add_test(t, a_message_that_has_its_place_is_the_same_message_whenever_it_is_sealed);
 	tcase_add_test(t, after_an_hour_offline_two_thousand_messages_are_late_and_none_is_lost);
 	tcase_add_test(t, a_forged_high_number_leaves_the_window_unmoved);
 	tcase_add_test(t, from_the_future_is_refused);
