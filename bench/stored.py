@@ -18,8 +18,8 @@ SLOW_US = 6000
 PUBLISHERS = ((1, 4000), (100, 200), (1000, 20))    # and each one's window
 
 
-def fdatasync_ms(directory, n=100):
-    """The median of n synced writes of a page."""
+def fdatasync_ms(directory, n=200):
+    """Of n synced writes of a page: the median, and what one in a hundred exceeds."""
     path = directory / "sync-probe"
     took = []
     with open(path, "wb", buffering=0) as f:
@@ -30,7 +30,7 @@ def fdatasync_ms(directory, n=100):
             os.fdatasync(f.fileno())
             took.append((time.monotonic() - begin) * 1e3)
     path.unlink()
-    return statistics.median(took)
+    return statistics.median(took), sorted(took)[-1 - n // 100]
 
 
 class Stored:
@@ -45,8 +45,8 @@ class Stored:
         return self.broker(program, environ=environ, own=self.STORE)
 
     def durable(self, program):
-        sync = fdatasync_ms(self.dir)
-        out = {"ok": 1, "fdatasync_ms": sync}
+        sync, rare = fdatasync_ms(self.dir)
+        out = {"ok": 1, "fdatasync_ms": sync, "fdatasync_p99_ms": rare}
         for disk, slow_us in (("", 0), ("slow_", SLOW_US)):
             commit_ms = 2 * (sync + slow_us / 1e3)
             for pubs, window in PUBLISHERS:
@@ -121,7 +121,7 @@ def commits(key, label, goal=None):
     return Metric(key, label, "commits", True, goal=goal)
 
 
-FDATASYNC = Metric("fdatasync_ms", "the disk's fdatasync", "ms", True)
+FDATASYNC = (Metric("fdatasync_ms", "the disk's fdatasync", "ms", True), Metric("fdatasync_p99_ms", "the disk's fdatasync, p99", "ms", True))
 SCENARIOS = (
     Scenario("stored-publish", "durable QoS 1: every message on disk before its PUBACK; 100 bytes, one loop", "@durable", (
         rate("slow_1000_acked_s", f"1,000 publishers, each sync {SLOW_US // 1000} ms slower", 20e3, 50e3),
@@ -130,7 +130,7 @@ SCENARIOS = (
         commits("slow_puback_p50_commits", "PUBACK p50 at 2,000/s, slower", 2.5), commits("slow_puback_p99_commits", "PUBACK p99, slower", 2.5),
         Metric("slow_puback_p99_us", "PUBACK p99, slower", "ms", True, scale=1e-3),
         Metric("puback_p50_us", "PUBACK p50, this disk", "ms", True, scale=1e-3), Metric("puback_p99_us", "PUBACK p99, this disk", "ms", True, scale=1e-3),
-        FDATASYNC), ours_alone=True, rounds=1, quick=False,
+        *FDATASYNC), ours_alone=True, rounds=1, quick=False,
              panels=(("acknowledged, with each sync 6 ms slower: 1, 100, 1,000 publishers", "msg/s", ("slow_1_acked_s", "slow_100_acked_s", "slow_1000_acked_s")),
                      ("acknowledged, this disk", "msg/s", ("1_acked_s", "100_acked_s", "1000_acked_s")),
                      ("PUBACK p50, p99, slower", "commits", ("slow_puback_p50_commits", "slow_puback_p99_commits")))),
