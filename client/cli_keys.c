@@ -11,11 +11,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define WAIT_NOTE_MS 2000u   /* after that long without an envelope the user is told what is being waited for */
+
 struct ask {
 	struct ask *next;
 	enum keys_state state;
 	int mid;             /* of its SUBSCRIBE; 0: not sent on this connection */
 	uint64_t since_ms;
+	bool told_waiting;
 	char why[200];
 	char topic[];
 };
@@ -117,6 +120,15 @@ enum keys_state keys_ask(struct keys *k, struct link *l, const char *topic)
 	if (link_is_up(l))
 		send(a, l);
 	return KEYS_ASKED;
+}
+
+void keys_note_waiting(struct keys *k, const char *topic, const char *what)
+{
+	struct ask *a = find(k, topic);
+	if (!a || a->told_waiting || clock_mono_ms() - a->since_ms <= WAIT_NOTE_MS)
+		return;
+	a->told_waiting = true;
+	complain(k->o, "%s: waiting for the key (its owner has not handed it out yet)", what);
 }
 
 const char *keys_why(struct keys *k, const char *topic)

@@ -26,6 +26,8 @@ enum keys_state {
 };
 /* Asks for "$KEYS/plant/line1" or "$CERTS/sha256/…", once per connection, and says how it stands. */
 enum keys_state keys_ask(struct keys *k, struct link *l, const char *topic);
+/* Tells the user, once and after a while, what is being waited for; what: the topic as the user knows it. */
+void keys_note_waiting(struct keys *k, const char *topic, const char *what);
 const char *keys_why(struct keys *k, const char *topic);
 uint64_t keys_asked_ms(struct keys *k, const char *topic); /* since when, by the steady clock */
 

@@ -157,10 +157,6 @@ static bool make_handle(struct link *l, bool clean)
 		complain(o, "the user name or password is malformed");
 		return false;
 	}
-	if (l->will_topic && mosquitto_will_set(l->m, l->will_topic, (int)l->will_len, l->will_payload, l->will_qos, l->will_retain) != MOSQ_ERR_SUCCESS) {
-		complain(o, "%s: cannot be a will's topic", l->will_topic);
-		return false;
-	}
 	return set_tls(l);
 }
 
@@ -233,7 +229,7 @@ bool link_will(struct link *l, const char *topic, const void *payload, size_t le
 	l->will_len = len;
 	l->will_qos = qos;
 	l->will_retain = retain;
-	return l->was_up || make_handle(l, !l->o->disable_clean_session); /* a handle that was connected is made anew anyway */
+	return true;
 }
 
 /* ---- connecting */
@@ -286,6 +282,11 @@ static void try_connect(struct link *l)
 {
 	/* Without a session to resume, what libmosquitto still holds would go out again behind our back. */
 	if (l->was_up && !l->keep_session && !make_handle(l, true)) {
+		l->fatal = true;
+		return;
+	}
+	if (l->will_topic && mosquitto_will_set(l->m, l->will_topic, (int)l->will_len, l->will_payload, l->will_qos, l->will_retain) != MOSQ_ERR_SUCCESS) {
+		complain(l->o, "%s: cannot be a will's topic", l->will_topic);
 		l->fatal = true;
 		return;
 	}
@@ -358,7 +359,8 @@ enum link_event link_wait(struct link *l, int fd, int timeout_ms)
 		p[0].fd = mosquitto_socket(l->m);
 		p[0].events = (short)(POLLIN | (mosquitto_want_write(l->m) ? POLLOUT : 0));
 	}
-	int n = poll(p, 2, remaining(l, timeout_ms));
+	bool gone = l->state != CLOSED && p[0].fd < 0; /* libmosquitto has closed it behind a DISCONNECT */
+	int n = poll(p, 2, gone ? 0 : remaining(l, timeout_ms));
 	if (n < 0 && errno != EINTR) {
 		complain(l->o, "poll: %s", strerror(errno));
 		return LINK_FAILED;

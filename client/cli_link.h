@@ -26,7 +26,7 @@ struct link_handlers {
 struct link *link_new(const struct options *o, const struct link_handlers *h, void *ctx, bool keep_session) MUST_CHECK;
 void link_free(struct link *l);
 
-/* The will of the connections to come (link_restart, when one is up); payload may be NULL. False: printed. */
+/* The will of the connections to come (link_restart, when one is up); payload may be NULL. A topic that cannot be one fails the link. False: printed. */
 bool link_will(struct link *l, const char *topic, const void *payload, size_t len, int qos, bool retain) MUST_CHECK;
 
 enum link_event {

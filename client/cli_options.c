@@ -48,7 +48,7 @@ static const struct option table[] = {
 	{ NULL, "--nodelay", SWITCH, FOR_ALL, true, AT(nodelay), 0, 0, NULL, "TCP_NODELAY" },
 	{ NULL, "--keep-trying", SWITCH, FOR_ALL, true, AT(keep_trying), 0, 0, NULL, "also wait for the first connection" },
 	{ NULL, "--reconnect-max", NUMBER, FOR_ALL, true, AT(reconnect_max_s), 1, 3600, "SECONDS", "the longest pause between two tries (60)" },
-	{ NULL, "--will-topic", TEXT, FOR_MESSAGES, true, AT(will_topic), 0, 0, "TOPIC", "where the broker publishes when this client is lost" },
+	{ NULL, "--will-topic", TEXT, FOR_MESSAGES, true, AT(will_topic), 0, 0, "TOPIC", "where the broker publishes when this client is lost; sealed, if it is a sealed topic" },
 	{ NULL, "--will-payload", TEXT, FOR_MESSAGES, true, AT(will_payload), 0, 0, "TEXT", "and what (nothing)" },
 	{ NULL, "--will-qos", NUMBER, FOR_MESSAGES, true, AT(will_qos), 0, 2, "QOS", "and how (0)" },
 	{ NULL, "--will-retain", SWITCH, FOR_MESSAGES, true, AT(will_retain), 0, 0, NULL, "retained" },

@@ -4,6 +4,7 @@
  * file: nothing is sent, and nothing is said to be taken, before it is on disk there. */
 #include "client/cli_keys.h"
 #include "client/cli_link.h"
+#include "client/cli_will.h"
 #include "client/cmd.h"
 #include "client/lib_int.h"
 #include "client/outbox.h"
@@ -21,7 +22,6 @@
 #include <unistd.h>
 
 #define PAYLOAD_MAX 268435455u   /* bytes [MQTT-2.2.3] */
-#define WAIT_NOTE_MS 2000u       /* after that long without an envelope the user is told what is being waited for */
 
 struct item {
 	struct item *next;
@@ -44,9 +44,10 @@ struct pub {
 	char *keys_topic, *sealed_topic;
 	struct link *link;
 	struct keys *keys;
+	struct will *will;
 	enum view view;
 	struct outbox *outbox;     /* or NULL */
-	bool failed, told_waiting, outbox_failed;
+	bool failed, outbox_failed;
 	bool sending, left_at_once;
 	struct item *first, **end; /* not yet acknowledged, oldest first */
 	unsigned waiting, in_flight; /* how many; and how many of these were sent on this connection */
@@ -226,10 +227,7 @@ static void choose_view(struct pub *p)
 	case KEYS_ASKED:
 		return;
 	case KEYS_WAITING:
-		if (!p->told_waiting && clock_mono_ms() - keys_asked_ms(p->keys, p->keys_topic) > WAIT_NOTE_MS) {
-			p->told_waiting = true;
-			complain(p->o, "%s: waiting for the key (its owner has not handed it out yet)", p->topic);
-		}
+		keys_note_waiting(p->keys, p->keys_topic, p->topic);
 		return;
 	case KEYS_READY:
 		p->view = VIEW_SEALED;
@@ -253,9 +251,11 @@ static void acknowledge(struct pub *p, struct item **at)
 {
 	const struct item *i = *at;
 	p->acknowledged++;
-	if (p->o->verbose)
+	if (p->o->verbose) {
 		printf("%s %llu %s %s%zu bytes, %llu ms\n", p->o->qos ? "acknowledged" : "sent", (unsigned long long)i->number, p->topic,
 		       i->sealed ? "sealed, " : "", i->len, (unsigned long long)(clock_mono_ms() - i->sent_ms));
+		(void)fflush(stdout); /* who waits for it may read a pipe; main reports what could not be written */
+	}
 	dequeue(p, at);
 	if (p->outbox && !outbox_good(p, outbox_delivered(p->outbox, p->first ? p->first->number - 1 : outbox_taken(p->outbox))))
 		fail(p);
@@ -285,6 +285,11 @@ static void send_all(struct pub *p)
 {
 	if (!link_is_up(p->link) || p->failed)
 		return;
+	enum will_state will = will_go_on(p->will);
+	if (will == WILL_FAILED)
+		fail(p);
+	if (will != WILL_SET)
+		return;
 	if (p->view == VIEW_UNKNOWN)
 		choose_view(p);
 	if (p->view != VIEW_UNKNOWN)
@@ -307,6 +312,7 @@ static void on_lost(void *ctx)
 	for (struct item *i = p->first; i; i = i->next)
 		i->mid = 0;
 	p->in_flight = 0;
+	will_lost(p->will);
 }
 
 static void on_subscribed(void *ctx, int mid, int n, const int *granted)
@@ -318,7 +324,8 @@ static void on_subscribed(void *ctx, int mid, int n, const int *granted)
 static void on_message(void *ctx, const struct mosquitto_message *m)
 {
 	struct pub *p = ctx;
-	(void)keys_on_message(p->keys, p->link, m);
+	if (keys_on_message(p->keys, p->link, m))
+		will_new_keys(p->will);
 }
 
 static void on_published(void *ctx, int mid)
@@ -519,12 +526,14 @@ static int command(struct options *o)
 		return EXIT_FAILED;
 	p.keys = keys_new(o);
 	p.link = p.keys && start_source(&p) && open_outbox(&p) ? link_new(o, &handlers, &p, false) : NULL;
-	if (p.link && (!o->will_topic || link_will(p.link, o->will_topic, o->will_payload, o->will_payload ? strlen(o->will_payload) : 0, o->will_qos, o->will_retain)))
+	p.will = p.link ? will_new(o, p.keys, p.link) : NULL;
+	if (p.will)
 		status = run(&p);
 	if (p.outbox && !p.outbox_failed && !outbox_good(&p, outbox_finish(p.outbox)))
 		status = EXIT_FAILED;
 	while (p.first)
 		dequeue(&p, &p.first);
+	will_free(p.will);
 	link_free(p.link);
 	outbox_close(p.outbox);
 	keys_free(p.keys);

@@ -7,6 +7,7 @@
  * outbox counts its messages without a gap; where one is seen all nevertheless, the whole history is asked for once before they are called lost. */
 #include "client/cli_format.h"
 #include "client/cli_receive.h"
+#include "client/cli_will.h"
 #include "client/cmd.h"
 #include "client/dedup.h"
 #include "client/lib_int.h"
@@ -44,6 +45,7 @@ struct sub {
 	const struct options *o;
 	struct link *link;
 	struct keys *keys;
+	struct will *will;
 	struct receive *receive;
 	struct transcript *transcript; /* or NULL */
 	struct dedup *dedup;           /* or NULL */
@@ -168,6 +170,11 @@ static void check_answers(struct sub *s)
 static void choose_views(struct sub *s)
 {
 	bool denied = false;
+	enum will_state will = will_go_on(s->will);
+	if (will == WILL_FAILED && !s->failed)
+		fail(s);
+	if (will != WILL_SET)
+		return;
 	for (size_t i = 0; i < s->o->topics.n && !s->failed; i++) {
 		if (s->filters[i].state != FILTER_ASKING || !link_is_up(s->link))
 			continue;
@@ -386,6 +393,12 @@ static void on_connected(void *ctx, bool session_present)
 	s->was_up = true;
 }
 
+static void on_lost(void *ctx)
+{
+	struct sub *s = ctx;
+	will_lost(s->will);
+}
+
 static void on_subscribed(void *ctx, int mid, int n, const int *granted)
 {
 	struct sub *s = ctx;
@@ -415,6 +428,7 @@ static void on_message(void *ctx, const struct mosquitto_message *m)
 	if (s->done || s->failed)
 		return;
 	if (keys_on_message(s->keys, s->link, m)) {
+		will_new_keys(s->will);
 		choose_views(s);
 		receive_go_on(s->receive, s->link);
 		return;
@@ -547,7 +561,7 @@ static int run(struct sub *s)
 
 static int command(struct options *o)
 {
-	static const struct link_handlers handlers = { .connected = on_connected, .message = on_message, .subscribed = on_subscribed };
+	static const struct link_handlers handlers = { .connected = on_connected, .lost = on_lost, .message = on_message, .subscribed = on_subscribed };
 	static const struct receive_handlers judges = { .wanted = on_wanted, .opened = on_opened, .plain = on_plain, .refused = on_refused };
 	struct sub s = { .o = o };
 	int status = usage_error(o);
@@ -563,8 +577,10 @@ static int command(struct options *o)
 		s.filters[i].keys_topic = s.keys && keys_member(s.keys) ? keys_topic_of(o->topics.items[i]) : NULL;
 	}
 	s.link = s.receive && open_transcript(&s) && open_dedup(&s) ? link_new(o, &handlers, &s, o->disable_clean_session) : NULL;
-	if (s.link && (!o->will_topic || link_will(s.link, o->will_topic, o->will_payload, o->will_payload ? strlen(o->will_payload) : 0, o->will_qos, o->will_retain)))
+	s.will = s.link ? will_new(o, s.keys, s.link) : NULL;
+	if (s.will)
 		status = run(&s);
+	will_free(s.will);
 	link_free(s.link);
 	receive_free(s.receive);
 	keys_free(s.keys);

@@ -218,3 +218,67 @@ def test_example_python(cli, people, topic, tmp_path):
     message = bytes.fromhex(sub.finish()[0])
     opened = subprocess.run([env.ROOT / "examples" / "sealed.py", tmp_path / "keys.json", topic], input=message, capture_output=True, check=True)
     assert opened.stdout == b"for everybody"
+
+
+def kill(running):
+    running.process.kill()
+    running.process.wait()
+
+
+@pytest.mark.parametrize("command", ["pub", "sub"])
+def test_a_will_is_sealed_by_its_client(cli, topic, command):
+    """As the receiver sees it: made by ann herself, under a stream of its own; not by the broker for her."""
+    watch = cli("bob").sub("-t", topic, "-C", 2, "-F", "jsonl")
+    will = ("--will-topic", topic, "--will-payload", "gone", "--will-qos", 1)
+    if command == "pub":
+        ann = cli("ann").start("pub", "-t", topic, "-l", "-v", "--sign", *will, stdin=subprocess.PIPE)
+        ann.process.stdin.write("here\n")
+        ann.process.stdin.flush()
+        ann.wait(lambda: any("acknowledged" in x for x in ann.out))
+    else:
+        ann = cli("ann").sub("-t", topic, *will)
+        cli("ann").pub("-t", topic, "-m", "here")
+    watch.wait_messages(1)
+    kill(ann)
+    here, gone = lines_of(watch.finish())
+    assert [(m["payload"], m["verdict"], m["sender"], m["by_broker"]) for m in (here, gone)] == [("here", "live", "ann", False), ("gone", "live", "ann", False)]
+    assert here["stream"] != gone["stream"] and gone["sequence"] == 0 and gone["signed"] == (command == "pub")
+
+
+def test_a_will_where_signatures_are_required(cli, name):
+    """A signature is required: the broker could not seal a plain will, so it would be dropped."""
+    cli("boss").run("topic", "create", name, "--signatures", "required", "--member", "ann", "--member", "bob")
+    watch = cli("bob").sub("-t", name, "-C", 1, "-F", "%c %p")
+    ann = cli("ann").sub("-t", name, "--will-topic", name, "--will-payload", "gone")
+    kill(ann)
+    assert watch.finish() == ["ann gone"]
+
+
+def test_a_will_follows_the_key(cli, topic):
+    """After a rotation the client connects again with a will under the new epoch; the old one would be dropped."""
+    watch = cli("bob").sub("-t", topic, "-C", 1, "-F", "jsonl")
+    ann = cli("ann").sub("-t", topic, "--will-topic", topic, "--will-payload", "gone")
+    assert cli("boss").run("topic", "rotate", topic).stdout == f"{topic}: done, epoch 2\n"
+    ann.wait(lambda: ann.lines.count("Subscribed") == 2)
+    kill(ann)
+    assert [(m["payload"], m["epoch"]) for m in lines_of(watch.finish())] == [("gone", 2)]
+
+
+def test_a_will_on_a_plain_topic(cli, topic, name):
+    watch = cli("bob").sub("-t", f"plain/{name}", "-C", 1, "-v")
+    kill(cli("ann").sub("-t", topic, "--will-topic", f"plain/{name}", "--will-payload", "gone"))
+    assert watch.finish() == [f"plain/{name} gone"]
+    why = cli("ann").run("sub", "-t", topic, "--sealed", "--will-topic", f"plain/{name}", "-W", 10, status=1).stderr
+    assert f"--will-topic plain/{name}: not sealed for this client, and --sealed forbids plain text" in why
+
+
+def test_a_will_is_another_message_after_each_loss(cli, topic):
+    """The connection is taken over, its will published, and ann comes back: her next will must be no duplicate of the first."""
+    watch = cli("bob").sub("-t", topic, "-C", 2, "-F", "jsonl")
+    ann = cli("ann").sub("-t", topic, "-i", f"{topic}-ann", "--will-topic", topic, "--will-payload", "gone")
+    cli("ann").run("sub", "-t", topic, "-i", f"{topic}-ann", "-E")
+    watch.wait_messages(1)
+    ann.wait(lambda: ann.lines.count("Subscribed") == 2)
+    kill(ann)
+    first, second = lines_of(watch.finish())
+    assert (first["payload"], second["payload"]) == ("gone", "gone") and first["stream"] != second["stream"]

@@ -4,8 +4,8 @@ import time
 
 import pytest
 
+from lib import sealing
 from lib.pki import CLIENT_AUTH
-from lib.sealing import Member
 
 pytestmark = pytest.mark.sealmqd_only("key spaces are ours")
 STORES = (0,)
@@ -23,12 +23,29 @@ def bob(broker, people, sealmq):
     return sealmq(broker, people["bob"])
 
 
+class Member(sealing.Member):
+    """Of several key spaces."""
+
+    def ask_keys(self, topic, **how):
+        super().ask_keys(topic, **how)
+        self.__dict__.setdefault("kids", {})[topic] = self.newest
+
+    def seal(self, topic, plain, **how):
+        return super().seal(topic, plain, **{"kid": self.kids[topic], **how})
+
+
+def kept(name):
+    return f"{name}-kept"
+
+
 @pytest.fixture
 def ann(broker, people, sealmq, name):
-    """A member whose clock, numbers and bytes the test decides on; the topic is the test's name."""
-    sealmq(broker, people["boss"]).run("topic", "create", name, "--member", "ann", "--member", "bob", "--history", 10000)
+    """A member whose clock, numbers and bytes the test decides on. Two topics: the test's name, and kept, which has a history: what is published
+    there while a subscription is new may come out of it, and be past."""
     one = Member(broker, people["ann"], f"{name}-ann")
-    one.ask_keys(name)
+    for topic, history in ((name, []), (kept(name), ["--history", 100])):
+        sealmq(broker, people["boss"]).run("topic", "create", topic, "--member", "ann", "--member", "bob", *history)
+        one.ask_keys(topic)
     yield one
     one.mqtt.drop()
 
@@ -40,14 +57,16 @@ def ago(ms):
 def test_max_age(ann, bob, name):
     sub = bob.start("sub", "-d", "-t", name, "--max-age", "10m", "-C", 2, "-F", "%V %p")
     sub.wait(lambda: "Subscribed" in sub.lines)
-    for text, time_ms in (("an hour old", ago(HOUR_MS)), ("seven minutes old", ago(7 * 60000)), ("of no clock", 0), ("fresh", ago(0))):
+    texts = (("an hour old", ago(HOUR_MS)), ("seven minutes old", ago(7 * 60000)), ("of no clock", 0), ("fresh", ago(0)))
+    for text, time_ms in texts:
         ann.publish(name, text.encode(), time_ms=time_ms)
     assert sub.finish(status=3) == ["late seven minutes old", "live fresh"]
     assert [x for x in sub.err if "refused" in x] == [f"sealmq: refused: {name}: older than --max-age",
                                                       f"sealmq: refused: {name}: of unknown age: its sender has no clock"]
-    assert bob.run("sub", "-t", name, "--history", "all", "-C", 4, "-F", "%V %p").stdout.splitlines() == [
-        "past an hour old", "past seven minutes old", "past of no clock", "past fresh"]
-    past = bob.run("sub", "-t", name, "--history", "all", "--max-age", "10m", "-C", 2, "-F", "%V %p", status=3)
+    for text, time_ms in texts:
+        ann.publish(kept(name), text.encode(), time_ms=time_ms)
+    assert bob.run("sub", "-t", kept(name), "-C", 4, "-F", "%V %p").stdout.splitlines() == [f"past {text}" for text, _ in texts]
+    past = bob.run("sub", "-t", kept(name), "--history", "all", "--max-age", "10m", "-C", 2, "-F", "%V %p", status=3)
     assert past.stdout.splitlines() == ["past seven minutes old", "past fresh"]
 
 
@@ -58,15 +77,20 @@ def test_max_age_of_plain_text_is_unknown(bob, broker, people, sealmq, name):
     assert sub.finish(status=27) == [] and f"sealmq: refused: {name}/plain: of unknown age: it is plain text" in sub.err
 
 
+def publish_twice(ann, topic):
+    once = ann.seal(topic, b"once")
+    for message in (once, once, ann.seal(topic, b"twice")):
+        ann.mqtt.publish(f"$SEALED/{topic}", message, 1)
+
+
 def test_what_comes_twice_is_a_duplicate_and_no_error(ann, bob, name):
     sub = bob.start("sub", "-d", "-v", "-t", name, "-C", 2)
     sub.wait(lambda: "Subscribed" in sub.lines)
-    once = ann.seal(name, b"once")
-    for message in (once, once, ann.seal(name, b"twice")):
-        ann.mqtt.publish(f"$SEALED/{name}", message, 1)
+    publish_twice(ann, name)
     assert sub.finish() == [f"{name} once", f"{name} twice"]
     assert "sealmq: 1 duplicates were dropped" in sub.err and not any("refused" in x for x in sub.err)
-    seen = bob.run("sub", "-t", name, "--history", "all", "-C", 3, "-F", "%V %p").stdout  # from the history each is past, however often
+    publish_twice(ann, kept(name))
+    seen = bob.run("sub", "-t", kept(name), "-C", 3, "-F", "%V %p").stdout  # from the history each is past, however often
     assert seen.splitlines() == ["past once", "past once", "past twice"]
 
 
