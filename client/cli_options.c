@@ -120,6 +120,8 @@ static const struct option table[] = {
 	{ NULL, "--psk", UNSUPPORTED, FOR_MESSAGES, false, 0, 0, 0, NULL, "the identity is a certificate: --cert, --key" },
 	{ NULL, "--psk-identity", UNSUPPORTED, FOR_MESSAGES, false, 0, 0, 0, NULL, "the identity is a certificate: --cert, --key" },
 	{ NULL, "--tls-engine", UNSUPPORTED, FOR_MESSAGES, false, 0, 0, 0, NULL, "keys are read from PEM files" },
+	{ NULL, "--tls-engine-kpass-sha1", UNSUPPORTED, FOR_MESSAGES, false, 0, 0, 0, NULL, "keys are read from PEM files" },
+	{ NULL, "--tls-use-os-certs", UNSUPPORTED, FOR_MESSAGES, false, 0, 0, 0, NULL, "who is trusted is said by --cafile" },
 	{ NULL, "--keyform", UNSUPPORTED, FOR_MESSAGES, false, 0, 0, 0, NULL, "keys are read from PEM files" },
 	{ NULL, "--proxy", UNSUPPORTED, FOR_MESSAGES, false, 0, 0, 0, NULL, "there is no proxy support" },
 	{ NULL, "--unix", UNSUPPORTED, FOR_MESSAGES, false, 0, 0, 0, NULL, "the broker has no such listener" },

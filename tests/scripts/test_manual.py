@@ -24,6 +24,17 @@ def test_options_of_sealmq(command):
     assert not missing
 
 
+@pytest.mark.parametrize("command", ["pub", "sub"])
+def test_every_option_of_mosquitto_is_known(command):
+    """Each works, or is refused with the reason: none is unknown, and none is taken for something else."""
+    text = subprocess.run([f"mosquitto_{command}", "--help"], capture_output=True, text=True, check=False).stdout
+    theirs = {o for line in re.findall(r"^ (-.*?) :", text, re.M) for o in re.findall(r"--?[A-Za-z][\w-]*", line)} - {"--help"}
+    assert len(theirs) > 30 and {"-t", "-q", "--cafile", "--will-topic"} <= theirs
+    for option in sorted(theirs):
+        said = subprocess.run([BUILD / "sealmq", command, option], capture_output=True, text=True, check=False, timeout=60, env={"HOME": "/nonexistent"}).stderr
+        assert "unknown option" not in said and said.startswith(f"sealmq {command}: "), (option, said)
+
+
 def test_options_of_sealmqd():
     missing = {o for o in options(BUILD / "sealmqd") if f"Fl Fl {o[2:]}" not in page("sealmqd.8")}
     assert not missing
