@@ -11,7 +11,7 @@ import sys
 from html import escape
 
 sys.dont_write_bytecode = True
-from stored import ALL as SCENARIOS  # noqa: E402
+from spaces import ALL as SCENARIOS  # noqa: E402
 
 OURS, THEIRS = "sealmqd", "mosquitto"
 COLOURS = {OURS: "#1f6feb", THEIRS: "#a3adb8"}

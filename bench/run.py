@@ -29,8 +29,9 @@ import time
 
 sys.dont_write_bytecode = True
 import report  # noqa: E402
+import spaces  # noqa: E402
 import stored  # noqa: E402
-from stored import ALL as SCENARIOS  # noqa: E402
+from spaces import ALL as SCENARIOS  # noqa: E402
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 LOAD = ROOT / "build" / "mqload"
@@ -95,7 +96,7 @@ class Broker:
             self.process.wait()
 
 
-class Bench(stored.Stored):
+class Bench(stored.Stored, spaces.Spaces):
     def __init__(self, directory, quick, seconds):
         self.dir, self.quick, self.seconds = directory, quick, seconds
         self.warmup = 0.5 if quick else 1.0
