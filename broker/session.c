@@ -403,7 +403,8 @@ static inline bool may_get(struct session *s, const struct entry *e)
     const char *why;
     if (!e->msg)
         return true;
-    if (e->msg->flags & MSG_SEALED && !sealing_give(s, e->msg, e->sub_id, &why))
+    bool sealed = e->msg->flags & MSG_SEALED;
+    if (sealed ? !sealing_give(s, e->msg, e->sub_id, &why) : e->sub_id & SUB_ID_SEALED) /* the sealed view brings nothing else */
         return e->qos == 2 && e->packet_id;
     return (e->qos == 2 && e->packet_id) || access_read(s, e->msg);
 }
