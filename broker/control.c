@@ -712,7 +712,7 @@ static bool respond(struct command *c, cJSON *responses)
         good = good && cJSON_AddStringToObject(o, "error", c->error);
     if (done && c->data)
         good = good && cJSON_AddItemToObject(o, "data", c->data);
-    else
+    if (!done || !good)
         cJSON_Delete(c->data);
     if (correlation)
         good = good && cJSON_AddStringToObject(o, "correlationData", correlation);
