@@ -61,14 +61,28 @@ static void check_connect(const uint8_t *body, size_t len)
 	        len);
 }
 
+/* With the topic of another packet that was good: "a/b". */
+static void check_publish_again(enum mqtt_version version, uint8_t flags, const uint8_t *body, size_t len)
+{
+	static const uint8_t topic[] = { 'a', '/', 'b' };
+	struct mqtt_publish p, q;
+	if (!mqtt_decode_publish_again(version, flags, body, len, (struct mqtt_bytes){topic, sizeof topic}, &q))
+		return;
+	REQUIRE(mqtt_decode_publish(version, flags, body, len, &p) == MQTT_OK);
+	REQUIRE(p.topic.len == sizeof topic && memcmp(p.topic.p, topic, sizeof topic) == 0);
+	REQUIRE(p.qos == q.qos && p.packet_id == q.packet_id && p.payload.p == q.payload.p && p.payload.len == q.payload.len);
+}
+
 static void check_publish(enum mqtt_version version, uint8_t flags, const uint8_t *body, size_t len)
 {
-	struct mqtt_publish p;
+	struct mqtt_publish p, q;
 	const enum mqtt_reason reason = mqtt_decode_publish(version, flags, body, len, &p);
+	check_publish_again(version, flags, body, len);
 	if (reason != MQTT_OK) {
 		REQUIRE(reason == MQTT_MALFORMED || reason == MQTT_TOPIC_NAME_INVALID);
 		return;
 	}
+	REQUIRE(mqtt_decode_publish_again(version, flags, body, len, p.topic, &q) && q.packet_id == p.packet_id && q.payload.p == p.payload.p);
 	require_inside(p.topic, body, len);
 	require_inside(p.payload, body, len);
 	REQUIRE(mqtt_topic_valid(p.topic.p, p.topic.len));
