@@ -225,7 +225,8 @@ static void fleet(uint32_t n)
 	trie_free(t);
 }
 
-/* {a,+}^k, each followed by a level that no topic has: as many nodes as one can make a topic visit for nothing. */
+/* {a,+}^k, each followed by a level that no topic has: as many nodes as one can make a topic visit for nothing. The trie itself has no limit; in a
+ * broker a session may have 100 of these (max_wildcard_shapes). */
 static void hostile(unsigned k)
 {
 	struct trie *t = trie_new(epoch);
