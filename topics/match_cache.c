@@ -32,6 +32,7 @@ struct match_cache {
 	struct entry *last;   /* of the last call; NULL: it left none */
 	struct match *loose;  /* what the last call returned, when no entry holds it */
 	uint32_t *seen;       /* one per set: half of the hash of a topic that was not let in */
+	uint32_t *tags;       /* one per entry: half of its topic's hash; 0: empty. A topic that is not there touches none of the entries */
 	struct match_cache_stats stats;
 	uint64_t visited;
 	struct entry *entries;
@@ -49,9 +50,10 @@ struct match_cache *match_cache_new(struct trie *t, unsigned entries)
 	c->trie = t;
 	c->sets_mask = n / WAYS - 1;
 	c->seen = calloc(n / WAYS, sizeof *c->seen);
+	c->tags = calloc(n, sizeof *c->tags);
 	/* Pages: aligned to cache lines, and only those that are used cost memory. */
 	c->entries = pages_alloc(n * sizeof *c->entries, PAGE);
-	if (!c->seen || !c->entries) {
+	if (!c->seen || !c->tags || !c->entries) {
 		match_cache_free(c);
 		return NULL;
 	}
@@ -63,10 +65,13 @@ static const uint8_t *entry_topic(const struct entry *e)
 	return e->len > TOPIC_INLINE ? e->topic.there : e->topic.here;
 }
 
-static void entry_clear(struct entry *e)
+static uint32_t tag_of(uint64_t hash) { return (uint32_t)(hash >> 32) | 1; }
+
+static void entry_clear(struct match_cache *c, struct entry *e)
 {
 	if (!e->match)
 		return;
+	c->tags[e - c->entries] = 0;
 	match_unref(e->match);
 	e->match = NULL;
 	if (e->len > TOPIC_INLINE)
@@ -78,11 +83,12 @@ void match_cache_free(struct match_cache *c)
 	if (!c)
 		return;
 	uint32_t n = (c->sets_mask + 1) * WAYS;
-	for (uint32_t i = 0; c->entries && i < n; i++)
-		entry_clear(&c->entries[i]);
+	for (uint32_t i = 0; c->entries && c->tags && i < n; i++)
+		entry_clear(c, &c->entries[i]);
 	pages_free(c->entries, n * sizeof *c->entries);
 	match_unref(c->loose);
 	free(c->seen);
+	free(c->tags);
 	free(c);
 }
 
@@ -104,7 +110,7 @@ static struct match *entry_get(struct match_cache *c, struct entry *e)
 	c->stats.misses++;
 	struct match *m = trie_match(c->trie, entry_topic(e), e->len);
 	if (!m) {
-		entry_clear(e);
+		entry_clear(c, e);
 		c->last = NULL;
 		return NULL;
 	}
@@ -117,33 +123,39 @@ static struct match *entry_get(struct match_cache *c, struct entry *e)
 
 static struct entry *entry_find(struct match_cache *c, uint64_t hash, const uint8_t *topic, size_t len)
 {
-	struct entry *set = &c->entries[(hash & c->sets_mask) * WAYS];
+	size_t set = (hash & c->sets_mask) * WAYS;
 	for (unsigned i = 0; i < WAYS; i++) {
-		if (set[i].hash == hash && entry_is(&set[i], topic, len))
-			return &set[i];
+		struct entry *e = &c->entries[set + i];
+		if (c->tags[set + i] == tag_of(hash) && e->hash == hash && entry_is(e, topic, len))
+			return e;
 	}
 	return NULL;
 }
 
 static bool entry_is_stale(const struct match_cache *c, const struct entry *e)
 {
-	return !e->match || e->generation != trie_generation_of(c->trie, e->stripe);
+	return e->generation != trie_generation_of(c->trie, e->stripe);
 }
 
 /* The entry that gives way to a topic with this hash; NULL when it is the first time and both are in use. */
 static struct entry *entry_victim(struct match_cache *c, uint64_t hash)
 {
-	struct entry *set = &c->entries[(hash & c->sets_mask) * WAYS];
-	struct entry *older = (int32_t)(set[0].used_at - set[1].used_at) < 0 ? &set[0] : &set[1];
+	size_t at = (hash & c->sets_mask) * WAYS;
+	struct entry *set = &c->entries[at];
+	for (unsigned i = 0; i < WAYS; i++) {
+		if (c->tags[at + i] == 0)
+			return &set[i];
+	}
+	uint32_t *seen = &c->seen[hash & c->sets_mask];
+	if (*seen != (uint32_t)(hash >> 32)) {
+		*seen = (uint32_t)(hash >> 32);
+		return NULL;
+	}
 	for (unsigned i = 0; i < WAYS; i++) {
 		if (entry_is_stale(c, &set[i]))
 			return &set[i];
 	}
-	uint32_t *seen = &c->seen[hash & c->sets_mask];
-	if (*seen == (uint32_t)(hash >> 32))
-		return older;
-	*seen = (uint32_t)(hash >> 32);
-	return NULL;
+	return (int32_t)(set[0].used_at - set[1].used_at) < 0 ? &set[0] : &set[1];
 }
 
 /* Files a match; false when it can't (the match stays the caller's). */
@@ -154,13 +166,14 @@ static bool entry_fill(struct match_cache *c, uint64_t hash, const uint8_t *topi
 	uint8_t *copy = e && len > TOPIC_INLINE ? malloc(len) : NULL;
 	if (!e || (len > TOPIC_INLINE && !copy))
 		return false;
-	entry_clear(e);
+	entry_clear(c, e);
 	if (copy) {
 		memcpy(copy, topic, len);
 		e->topic.there = copy;
 	} else if (len > 0) {
 		memcpy(e->topic.here, topic, len);
 	}
+	c->tags[e - c->entries] = tag_of(hash);
 	e->hash = hash;
 	e->generation = generation;
 	e->match = m;

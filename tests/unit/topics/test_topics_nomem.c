@@ -165,7 +165,7 @@ START_TEST(a_cache_without_memory_says_null_and_goes_on)
 		fail_at = n;
 		c = match_cache_new(f.trie, 16);
 		fail_at = 0;
-		ck_assert_int_eq(c != NULL, n == 4);
+		ck_assert_int_eq(c != NULL, n == 5);
 	}
 	/* First without an entry (match, copy of the topic), then with a stale one (match). */
 	static const unsigned allocations[] = { 2, 1, 1 };
