@@ -260,7 +260,9 @@ def text(r, shown, n_results):
         f"- Machine: {machine['cpus']} × {machine['cpu']} ({machine['arch']}), {machine['memory_mb']} MB, Linux {machine['kernel']}, TCP {machine['congestion']}, "
         f"load {machine['load_before']:.1f} before the start",
         *[f"- {name}: {version}" for name, version in r["versions"].items() if version],
-        f"- Durability: {r['durability']}. Sessions: {r['sessions']}. {r['transport']}. Event loops: {r['loops']}.", "",
+        f"- Durability: {r['durability']}. Sessions: {r['sessions']}. {r['transport']}. Event loops: {r['loops']}.",
+        *([f"- Beside attacks and other loads: {'broker and quiet clients have SCHED_FIFO' if r['priorities'] else 'what disturbs has SCHED_IDLE, for want of the right to SCHED_FIFO'}."]
+          if "priorities" in r else []), "",
         "The headline is messages delivered per CPU-second of the broker (all its threads): other load on the machine moves it little, as long as the "
         "ratio to the other broker of the same run is looked at. Rates by the wall clock and latencies hold only on a quiet machine. `must` and `goal` were set on one "
         "machine; where the other broker's figure there is known, they are turned over by what it reaches here. Bars are medians, the thin line is the "

@@ -36,10 +36,10 @@ from spaces import ALL as SCENARIOS  # noqa: E402
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 LOAD = ROOT / "build" / "mqload"
 SEALMQD = ROOT / "build" / "release" / "sealmqd"
-# Who disturbs runs when nobody else wants the CPU, and where the right is there, who is measured runs at once: the machine's few CPUs are shared, and
+# Who is measured runs at once where the right is there, else who disturbs runs when nobody else wants the CPU: the machine's few CPUs are shared, and
 # in a process's slice of 4 ms the others wait. So what is measured is what the broker does, not how the kernel divides a CPU.
-DISTURBING = ["chrt", "--idle", "0"]
 MEASURED = ["chrt", "--fifo", "1"] if subprocess.run(["chrt", "--fifo", "1", "true"], capture_output=True, check=False).returncode == 0 else []
+DISTURBING = ["nice", "-n", "10"] if MEASURED else ["chrt", "--idle", "0"]
 OURS, THEIRS, VARIANT = "sealmqd", "mosquitto", "variant"
 
 
