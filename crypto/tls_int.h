@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* What tls_ctx.c, tls_conn.c and tls_cause.c share. Private to crypto/. */
+/* What the files of crypto/tls share. Private to crypto/. */
 #ifndef CRYPTO_TLS_INT_H
 #define CRYPTO_TLS_INT_H
 
@@ -17,6 +17,32 @@ struct tls_ctx {
 	struct tls_trust *trust; /* immutable after tls_ctx_new */
 	struct tls_dates dates;  /* immutable after tls_ctx_new */
 	WOLFSSL_CTX *wolf; /* immutable after tls_ctx_new; wolfSSL locks what it caches in there */
+};
+
+enum {
+	TLS_DETAIL_MAX = 256,
+	TLS_CHAIN_MAX = 4,       /* intermediates */
+};
+
+struct tls_conn {
+	WOLFSSL *ssl;
+	struct tls_ctx *ctx;
+	struct tls_io *io;       /* during a call only */
+	struct identity *id;     /* from the verify callback; trusted once up */
+	uint8_t *part;           /* an unfinished record, or a finished one being fed */
+	uint8_t *backlog;        /* answers to key updates, an alert: what tls_read wants sent */
+	char *detail;            /* NULL until something failed */
+	uint32_t part_len, part_cap, part_fed, direct_left, backlog_len;
+	struct trust_hop *above; /* of intermediates that the peer sent, from the leaf's issuer up; NULL: none */
+	uint8_t *leaf;           /* DER, until it is taken */
+	uint32_t leaf_len;
+	struct trust_hash issuer;/* of the leaf */
+	struct trust_hash key;   /* the leaf's */
+	struct tls_trust *trust; /* by which it got in, or was judged last */
+	uint8_t n_above;
+	int verify_error;        /* what the verify callback refused */
+	uint8_t cause;           /* enum tls_cause */
+	bool part_whole, started, up, failed, closed, reading;
 };
 
 /* The cause behind a wolfSSL error code of a server's connection. */
@@ -42,9 +68,11 @@ time_t tls_load_clock(time_t *t);
 /* Certificates of certfile: what is odd is told, and when the first of them ends is noted. wolfSSL has accepted the file. */
 bool tls_load_own_dates(struct tls_ctx *ctx, const struct tls_options *o, const struct tls_failure *f);
 
-/* tls_conn.c: what the context is given to call. */
+/* tls_conn.c, tls_peer.c: what the context is given to call. */
 int tls_conn_recv(WOLFSSL *ssl, char *buf, int size, void *arg);
 int tls_conn_send(WOLFSSL *ssl, char *buf, int size, void *arg);
 int tls_conn_verify(int ok, WOLFSSL_X509_STORE_CTX *store);
+/* A detail of why it fails, for the log; the first one stays. */
+void tls_conn_note(struct tls_conn *c, const char *fmt, ...) PRINTF_LIKE(2, 3);
 
 #endif
