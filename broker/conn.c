@@ -726,6 +726,9 @@ static enum err take_identity(struct conn *c)
 {
     if (c->transport.tls) {
         size_t len;
+        const struct tls_signatures s = tls_conn_signatures(c->transport.tls);
+        STATS_ADD(c->loop, signatures_known, s.known);
+        STATS_ADD(c->loop, signatures_verified, s.verified);
         uint8_t *leaf = tls_conn_take_leaf(c->transport.tls, &len);
         c->identity = identity_ref(tls_conn_identity(c->transport.tls));
         registrar_certificate(c->loop->broker, c->identity, leaf, len);
@@ -742,6 +745,7 @@ void conn_handshake_step(struct conn *c)
     ev_io_start(c->loop->ev, &c->io);
     if (!receive(c, &io))
         return;
+    io.known = c->loop->known;
     enum tls_status status = c->transport.ops->handshake(&c->transport, &io);
     if (status == TLS_FAILED || status == TLS_CLOSED) {
         handshake_failed(c, &io);

@@ -347,6 +347,7 @@ struct loop *loop_new(struct broker *b, unsigned index)
     l->epoll_fd = l->ev ? find_epoll_fd(b, index) : -1;
     l->wheel = wheel_new(l->now_ms);
     l->cache = match_cache_new(b->trie, 8192);
+    l->known = tls_known_new(l->conf->known_certificates); /* NULL will do */
     l->sessions = sessions_new(l);
     l->read_buf = malloc(LOOP_READ_SIZE);
     l->plain_buf = malloc(LOOP_PLAIN_SIZE);
@@ -414,6 +415,7 @@ void loop_free(struct loop *l)
     sessions_free(l->sessions);
     match_cache_free(l->cache);
     access_cache_free(l->access);
+    tls_known_free(l->known);
     audit_floods_free(l); /* of a loop whose thread never ran */
     wheel_free(l->wheel);
     if (l->ev)

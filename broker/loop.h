@@ -85,6 +85,7 @@ struct loop { /* NOLINT(clang-analyzer-optin.performance.Padding): in groups by 
 
     struct match_cache *cache;
     uint64_t visited_before;           /* match_cache_visited when the turn began */
+    struct tls_known *known;           /* certificates' signatures; of this policy; NULL: none are remembered */
     struct access_cache *access;       /* NULL until there is an acl_file */
     struct sessions *sessions;
     struct refused *refused;           /* publishers that wait for room in the store (broker/refused.h) */

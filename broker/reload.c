@@ -48,6 +48,8 @@ static void on_policy(struct mail *m, void *owner)
     if (l->recheck.of_policy) /* by the old rules: begun again by the new ones */
         atomic_fetch_sub(&old->busy, 1);
     policy_unref(old);
+    tls_known_free(l->known); /* what other contexts have verified says nothing to the new ones */
+    l->known = tls_known_new(l->conf->known_certificates);
     l->rules++;
     l->recheck.of_policy = true;
     if (l->index == 0)

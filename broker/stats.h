@@ -16,6 +16,7 @@ struct stats {
     _Atomic uint64_t publish_denied;                     /* by access control */
     _Atomic uint64_t publish_withheld;                   /* copies that access control kept from a receiver */
     _Atomic uint64_t connects, handshakes, handshakes_failed, protocol_errors;
+    _Atomic uint64_t signatures_known, signatures_verified; /* over certificates, of completed handshakes */
     _Atomic uint64_t connected;                          /* connections with a session, now */
     _Atomic uint64_t connections;                        /* sockets, now */
     _Atomic uint64_t sessions;                           /* connected or not, now */

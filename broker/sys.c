@@ -22,7 +22,8 @@
 /* The sum over all loops. */
 struct totals {
     uint64_t bytes_received, bytes_sent, packets_received, packets_sent, publish_received, publish_sent, publish_bytes_received,
-        publish_bytes_sent, publish_dropped, publish_denied, publish_withheld, connects, handshakes, handshakes_failed, protocol_errors, connected,
+        publish_bytes_sent, publish_dropped, publish_denied, publish_withheld, connects, handshakes, handshakes_failed, signatures_known,
+        signatures_verified, protocol_errors, connected,
         connections, sessions, certificates_month, certificates_week, certificates_over, persistent_away, expired, queued, queued_bytes, inflight,
         limit_handshakes, limit_unfinished, limit_connections, limit_connects, limit_pauses, limit_subscriptions, limit_packets, limit_memory,
         limit_timeouts, limit_sockets, partial_bytes;
@@ -48,6 +49,8 @@ static struct totals sum(const struct broker *b)
         SUM(connects);
         SUM(handshakes);
         SUM(handshakes_failed);
+        SUM(signatures_known);
+        SUM(signatures_verified);
         SUM(protocol_errors);
         SUM(connected);
         SUM(connections);
@@ -234,6 +237,8 @@ static void publish_own_names(struct sys *y, const struct totals *t)
     struct loop *l = y->loop;
     publish_number(l, "handshakes/completed", t->handshakes);
     publish_number(l, "handshakes/failed", t->handshakes_failed);
+    publish_number(l, "handshakes/signatures/known", t->signatures_known);
+    publish_number(l, "handshakes/signatures/verified", t->signatures_verified);
     publish_number(l, "connections", t->connections);
     publish_number(l, "publish/messages/denied", t->publish_denied);
     publish_number(l, "publish/messages/withheld", t->publish_withheld);

@@ -308,6 +308,7 @@ static void set_defaults(struct parser *p)
 		.will_grace_s = 60,
 		.queue_full = CONF_QUEUE_END_SESSION,
 		.max_unfinished_handshakes = 20000,
+		.known_certificates = 8192,
 		.packet_timeout_s = 300,
 		.max_partial_packet_memory = UINT64_C(1) << 30,
 		.retain_available = true,

@@ -61,6 +61,7 @@ struct conf {
 	uint32_t will_grace_s;                /* default 60 */
 	uint32_t max_handshakes_per_minute;   /* of one address (IPv6: its /64); 0: no limit, as below */
 	uint32_t max_unfinished_handshakes;   /* of all; default 20,000 */
+	uint32_t known_certificates;          /* signatures that each loop remembers; default 8,192; 0: none */
 	uint32_t max_connections_per_identity;
 	uint32_t max_connects_per_minute;     /* of one identity */
 	uint32_t max_messages_per_second;     /* PUBLISH of one identity */

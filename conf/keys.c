@@ -126,6 +126,7 @@ const struct conf_key conf_keys[] = {
 	{ "handshake_timeout", G(handshake_timeout_s), RANGE(KEY_SECONDS, 1, 3600) },
 	{ "max_handshakes_per_minute", G(max_handshakes_per_minute), RANGE(KEY_NUMBER, 0, 600000) },
 	{ "max_unfinished_handshakes", G(max_unfinished_handshakes), RANGE(KEY_NUMBER, 0, UINT32_MAX) },
+	{ "known_certificates", G(known_certificates), RANGE(KEY_NUMBER, 0, 10000000) },
 	{ "max_connections_per_identity", G(max_connections_per_identity), RANGE(KEY_NUMBER, 0, UINT32_MAX) },
 	{ "max_connects_per_minute", G(max_connects_per_minute), RANGE(KEY_NUMBER, 0, 1000000) },
 	{ "max_messages_per_second", G(max_messages_per_second), RANGE(KEY_NUMBER, 0, 1000000000) },

@@ -66,12 +66,19 @@ struct tls_revoked {
  * Costs one walk over both. */
 size_t tls_ctx_newly_revoked(const struct tls_ctx *then, const struct tls_ctx *now, struct tls_revoked *out, size_t most);
 
+/* Signatures over certificates that completed handshakes have verified; a client that comes again with the same certificate saves the
+ * broker a verification for each of its chain. Owned and used by one thread; contexts share it without knowing what another one has verified.
+ * max: how many (116 bytes each, a little more than asked for at most). NULL when max is 0, or out of memory. */
+struct tls_known *tls_known_new(size_t max) MUST_CHECK;
+void tls_known_free(struct tls_known *k); /* NULL is fine */
+
 /* Where a call reads ciphertext from and appends ciphertext to: the loop's buffers. */
 struct tls_io {
 	const uint8_t *in;   /* unread ciphertext; the call advances in and shrinks in_len */
 	size_t in_len;
 	uint8_t *out;        /* appended at out + out_len */
 	size_t out_len, out_cap;
+	struct tls_known *known; /* for tls_accept alone; NULL: every signature is verified */
 };
 
 /* Why a handshake or connection failed: one clear cause for the log. */
@@ -117,6 +124,9 @@ enum tls_status tls_write(struct tls_conn *c, struct tls_io *io, const uint8_t *
 /* Appends a close_notify if the connection is up, or the alert that says why tls_read failed. */
 void tls_close(struct tls_conn *c, struct tls_io *io);
 
+/* Signatures over certificates of its handshake: taken from io->known, and verified (0 without it). */
+struct tls_signatures { unsigned known, verified; };
+struct tls_signatures tls_conn_signatures(const struct tls_conn *c);
 enum tls_cause tls_conn_cause(const struct tls_conn *c);
 /* A detail for the log ("wolfSSL -155", the bad CN's escaped text …) or "". */
 const char *tls_conn_detail(const struct tls_conn *c);

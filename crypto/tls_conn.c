@@ -192,6 +192,7 @@ static enum tls_status fail_with(struct tls_conn *c, enum tls_cause cause)
 {
 	c->failed = true;
 	c->io = NULL;
+	tls_signature_forget(c);
 	if (c->cause == TLS_CAUSE_NONE)
 		c->cause = (uint8_t)cause;
 	return TLS_FAILED;
@@ -242,6 +243,7 @@ void tls_conn_free(struct tls_conn *c)
 	pool_free(c->detail);
 	pool_free(c->above);
 	pool_free(c->leaf);
+	tls_signature_forget(c);
 	pool_free(c);
 }
 
@@ -273,6 +275,7 @@ enum tls_status tls_accept(struct tls_conn *c, struct tls_io *io)
 		if (!c->id) /* cannot happen: a certificate is required and the callback has seen it */
 			return fail_with(c, TLS_CAUSE_NO_CERTIFICATE);
 		c->up = true;
+		tls_signature_keep(c, io->known);
 		return TLS_DONE;
 	}
 	int error = wolfSSL_get_error(c->ssl, rc);
@@ -349,6 +352,11 @@ void tls_close(struct tls_conn *c, struct tls_io *io)
 	c->io = io;
 	(void)wolfSSL_shutdown(c->ssl); /* sends close_notify the first time; the peer's answer is not waited for */
 	c->io = NULL;
+}
+
+struct tls_signatures tls_conn_signatures(const struct tls_conn *c)
+{
+	return (struct tls_signatures){ c->n_known, c->n_verified };
 }
 
 enum tls_cause tls_conn_cause(const struct tls_conn *c)

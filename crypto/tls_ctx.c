@@ -4,6 +4,7 @@
 #include "crypto/tls_int.h"
 
 #include "base/pool.h"
+#include "base/random.h"
 
 #include <wolfssl/wolfcrypt/asn_public.h>
 
@@ -148,6 +149,8 @@ static bool set_up(struct tls_ctx *ctx, const struct tls_options *o, const struc
 	disable_cache(w);
 	wolfSSL_CTX_set_verify(w, WOLFSSL_VERIFY_PEER | WOLFSSL_VERIFY_FAIL_IF_NO_PEER_CERT, tls_conn_verify);
 	wolfSSL_CTX_set_verify_depth(w, CHAIN_DEPTH_MAX);
+	tls_signature_use(w);
+	random_bytes(ctx->salt, sizeof ctx->salt);
 	wolfSSL_CTX_SetIORecv(w, tls_conn_recv);
 	wolfSSL_CTX_SetIOSend(w, tls_conn_send);
 	if (!disable_tickets(w) || wolfSSL_CTX_mutual_auth(w, 1) != 0 || wolfSSL_CTX_SetMinRsaKey_Sz(w, RSA_BITS_MIN) != WOLFSSL_SUCCESS ||

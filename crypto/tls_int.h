@@ -16,6 +16,7 @@ struct tls_ctx {
 	atomic_uint refs;
 	struct tls_trust *trust; /* immutable after tls_ctx_new */
 	struct tls_dates dates;  /* immutable after tls_ctx_new */
+	uint8_t salt[16];        /* by which signatures known to this context differ from those known to another; immutable after tls_ctx_new */
 	WOLFSSL_CTX *wolf; /* immutable after tls_ctx_new; wolfSSL locks what it caches in there */
 };
 
@@ -39,6 +40,8 @@ struct tls_conn {
 	struct trust_hash issuer;/* of the leaf */
 	struct trust_hash key;   /* the leaf's */
 	struct tls_trust *trust; /* by which it got in, or was judged last */
+	struct tls_verified *verified; /* signatures to be remembered when the handshake is complete; NULL: none */
+	uint8_t n_known, n_verified;   /* signatures over certificates: remembered, verified */
 	uint8_t n_above;
 	int verify_error;        /* what the verify callback refused */
 	uint8_t cause;           /* enum tls_cause */
@@ -72,6 +75,10 @@ bool tls_load_own_dates(struct tls_ctx *ctx, const struct tls_options *o, const 
 int tls_conn_recv(WOLFSSL *ssl, char *buf, int size, void *arg);
 int tls_conn_send(WOLFSSL *ssl, char *buf, int size, void *arg);
 int tls_conn_verify(int ok, WOLFSSL_X509_STORE_CTX *store);
+/* tls_signature.c: what verifies signatures from now on; then what becomes of those that a handshake has verified (k may be NULL). */
+void tls_signature_use(WOLFSSL_CTX *w);
+void tls_signature_keep(struct tls_conn *c, struct tls_known *k);
+void tls_signature_forget(struct tls_conn *c);
 /* A detail of why it fails, for the log; the first one stays. */
 void tls_conn_note(struct tls_conn *c, const char *fmt, ...) PRINTF_LIKE(2, 3);
 

@@ -20,8 +20,9 @@ die() { echo "build-wolfssl: error: $*" >&2; exit 1; }
 
 common_flags="--disable-shared --enable-static --disable-examples --disable-crypttests --enable-sp --enable-sp-asm
  --enable-sp-math-all --disable-oldtls --enable-tls13 --disable-session-ticket --enable-crl --enable-keygen --enable-certgen
- --enable-certext --enable-curve25519 --enable-ed25519 --enable-aesgcm=small --disable-dh --enable-aeskeywrap --enable-x963kdf"
-extra_cflags="-DWOLFSSL_FPKI -DWOLFSSL_ALWAYS_VERIFY_CB -DNO_SESSION_CACHE -DWOLFSSL_GETRANDOM"
+ --enable-certext --enable-curve25519 --enable-ed25519 --enable-aesgcm=small --disable-dh --enable-aeskeywrap --enable-x963kdf
+ --enable-pkcallbacks"
+extra_cflags="-DWOLFSSL_FPKI -DWOLFSSL_ALWAYS_VERIFY_CB -DNO_SESSION_CACHE -DWOLFSSL_GETRANDOM -DNO_WOLF_PRIVATE_KEY_ID"
 # Part of the key: what is done to the source (see below).
 patches="vzeroupper"
 machine=$(uname -m) cross_flags=

@@ -268,6 +268,42 @@ def test_a_removed_authority_ends_its_connections(start_broker, name, pki, tmp_p
     broker.client(name + "s", cert=stranger).ping()
 
 
+def signatures(c, kind, at_least):
+    """Waits until $SYS says so of signatures over certificates of all handshakes so far."""
+    topic = f"$SYS/broker/handshakes/signatures/{kind}"
+    c.subscribe(topic)
+    while int(c.recv_publish(topic, qos=None).payload) < at_least:
+        pass
+    c.unsubscribe(topic)
+
+
+def test_a_known_certificate_is_judged_all_the_same(start_broker, name, pki, tmp_path):
+    """Its signature is not verified again; whether it is revoked, and whether its authority still is one, is asked each time."""
+    both = tmp_path / "both.pem"
+    both.write_bytes(pki.ca.read_bytes() + pki.other_authority.crt.read_bytes())
+    victim, stranger = pki.authority.issue("victim3", "victim3"), pki.other_authority.issue("stranger3", "stranger3")
+    crl = pki.authority.crl(tmp_path / "crl.pem")
+    crl.write_bytes(crl.read_bytes() + pki.other_authority.crl(tmp_path / "other.pem").read_bytes())
+    broker = start_broker({"threads": 1, "sys_interval": 1}, listener={"crlfile": crl, "cafile": both})
+    watcher = broker.client(name)
+    for i in range(3):
+        for cert in (victim, stranger):
+            broker.client(f"{name}{i}", cert=cert).disconnect()
+    signatures(watcher, "known", 4)
+    signatures(watcher, "verified", 3)
+    both.write_bytes(pki.ca.read_bytes())
+    pki.authority.crl(crl, victim)
+    broker.reload()
+    for cert, why in ((victim, "certificate revoked"), (stranger, "certificate of an unknown CA")):
+        for i in range(2):
+            mark = broker.log_mark()
+            with pytest.raises(Closed):
+                broker.client(f"{name}{i}", cert=cert)
+            broker.wait_log(f"handshake refused: {why}", mark)
+    broker.client(name + "2").ping()
+    signatures(watcher, "verified", 4)
+
+
 def test_a_revoked_clients_will_is_published(start_broker, name, pki, tmp_path):
     victim = pki.authority.issue("victim3", "victim3")
     crl = pki.authority.crl(tmp_path / "crl.pem")

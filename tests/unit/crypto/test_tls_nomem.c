@@ -80,6 +80,7 @@ static void every_allocation(WOLFSSL_METHOD *(*method)(void))
 {
 	struct tls_options o = pki_options();
 	struct tls_ctx *ctx = context(&o);
+	tls_server_known = tls_known_new(16);
 	counted = 0;
 	ck_assert(converse(ctx, method()));
 	long total = counted, failed = 0;
@@ -91,6 +92,8 @@ static void every_allocation(WOLFSSL_METHOD *(*method)(void))
 	printf("%ld allocations, %ld of them fatal\n", total, failed);
 	ck_assert_int_gt(failed, 0);
 	ck_assert(converse(ctx, method())); /* the context has not suffered */
+	tls_known_free(tls_server_known);
+	tls_server_known = NULL;
 	tls_ctx_unref(ctx);
 }
 

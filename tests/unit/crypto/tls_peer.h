@@ -11,6 +11,7 @@
 #include <check.h>
 
 static _Thread_local bool tls_serving; /* during the server's calls: whose memory is it? */
+static _Thread_local struct tls_known *tls_server_known; /* what the server's loop remembers */
 
 struct wire { uint8_t *b; size_t n, cap, at; }; /* unread: b[at..n) */
 
@@ -95,7 +96,7 @@ static inline enum tls_status serve_accept(struct tls_conn *c, struct peer *p, s
 	enum tls_status s = TLS_WANT_READ;
 	while (s == TLS_WANT_READ && p->to_server.at < p->to_server.n) {
 		size_t left = p->to_server.n - p->to_server.at, n = step && step < left ? step : left;
-		struct tls_io io = { .in = p->to_server.b + p->to_server.at, .in_len = n, .out = out, .out_cap = sizeof out };
+		struct tls_io io = { .in = p->to_server.b + p->to_server.at, .in_len = n, .out = out, .out_cap = sizeof out, .known = tls_server_known };
 		tls_serving = true;
 		s = tls_accept(c, &io);
 		tls_serving = false;
