@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Instructions per PUBLISH of fixed loads, counted by callgrind: a slow-down shows in a number that noise cannot move.
+"""Instructions per PUBLISH of fixed loads, and per connect, counted by callgrind: a slow-down shows in a number that noise cannot move.
 
 bench/instructions.json has what was recorded, by compiler and machine (callgrind's CPU decides which assembly wolfSSL takes). A
 figure above its recorded value by more than the tolerance fails. One that is far below warns: record it, or what was won may be
@@ -50,12 +50,16 @@ class Instructions:
 
 
 @pytest.fixture
-def examined(start_broker, tmp_path, monkeypatch):
+def examine(start_broker, tmp_path, monkeypatch):
+    """examine(options): a broker under callgrind, the address of its plain listener, its instructions."""
     monkeypatch.setattr(env, "TIMEOUT_S", 120)
     port = Port()
-    broker = start_broker(QUIET, extra=[(port.number, "127.0.0.1", {"allow_plaintext_loopback": "true"})],
-                          prefix=["valgrind", "--tool=callgrind", f"--callgrind-out-file={tmp_path}/callgrind"])
-    yield broker, ("127.0.0.1", port.number), Instructions(broker, tmp_path)
+
+    def start(**options):
+        broker = start_broker({**QUIET, **options}, extra=[(port.number, "127.0.0.1", {"allow_plaintext_loopback": "true"})],
+                              prefix=["valgrind", "--tool=callgrind", f"--callgrind-out-file={tmp_path}/callgrind"])
+        return broker, ("127.0.0.1", port.number), Instructions(broker, tmp_path)
+    yield start
     port.release()
 
 
@@ -103,28 +107,43 @@ def acknowledged(dial):
     return act, 16, 40
 
 
-def judge(name, figure):
-    record = json.loads(RECORD.read_text(encoding="utf-8")) if RECORD.exists() else {"tolerance": 0.04, "per_publish": {}}
-    here = record["per_publish"].setdefault(environment(), {})
-    print(f"{name}: {figure:.0f} instructions per PUBLISH, recorded {here.get(name, 'nothing')}")
+def judge(name, figure, what="PUBLISH"):
+    record = json.loads(RECORD.read_text(encoding="utf-8")) if RECORD.exists() else {"tolerance": 0.04}
+    here = record.setdefault(f"per_{what.lower()}", {}).setdefault(environment(), {})
+    print(f"{name}: {figure:.0f} instructions per {what}, recorded {here.get(name, 'nothing')}")
     if os.environ.get("COUNT_RECORD"):
         here[name] = round(figure)
         RECORD.write_text(json.dumps(record, indent=1, sort_keys=True) + "\n", encoding="utf-8")
         return
     if name not in here:
-        pytest.skip(f"{figure:.0f} instructions per PUBLISH; nothing is recorded for {environment()}")
+        pytest.skip(f"{figure:.0f} instructions per {what}; nothing is recorded for {environment()}")
     limit = here[name] * (1 + record["tolerance"])
-    assert figure <= limit, f"{name}: {figure:.0f} instructions per PUBLISH, recorded {here[name]}; if it is worth it: COUNT_RECORD=1"
+    assert figure <= limit, f"{name}: {figure:.0f} instructions per {what}, recorded {here[name]}; if it is worth it: COUNT_RECORD=1"
     if figure < here[name] * (1 - 2 * record["tolerance"]):
-        warnings.warn(f"{name}: {figure:.0f} instructions per PUBLISH, far below the recorded {here[name]}: record it (COUNT_RECORD=1)")
+        warnings.warn(f"{name}: {figure:.0f} instructions per {what}, far below the recorded {here[name]}: record it (COUNT_RECORD=1)")
 
 
 @pytest.mark.parametrize("tls", [True, False], ids=["tls", "plain"])
 @pytest.mark.parametrize("load", [one_to_one, fan_out, acknowledged], ids=lambda f: f.__name__)
-def test_instructions_per_publish(examined, load, tls):
-    broker, plain, instructions = examined
+def test_instructions_per_publish(examine, load, tls):
+    broker, plain, instructions = examine()
     act, messages, times = load(lambda name: (broker.raw() if tls else broker.plain(plain)).connect(name))
     act(5)  # caches and free lists are warm
     instructions.zero()
     act(times)
     judge(f"{load.__name__} {'tls' if tls else 'plain'}", instructions.taken() / (times * messages))
+
+
+@pytest.mark.parametrize("known", [0, 8192], ids=["unknown", "known"])
+@pytest.mark.parametrize("version", ["1.3", "1.2"])
+def test_instructions_per_connect(examine, version, known):
+    """TLS, CONNECT and DISCONNECT of a P-256 client; its certificate was seen before, or nothing is remembered of that."""
+    broker, _, instructions = examine(known_certificates=known)
+
+    def connect(times):
+        for i in range(times):
+            broker.client(f"c{i}", cert="device1", version=version).disconnect()
+    connect(3)
+    instructions.zero()
+    connect(20)
+    judge(f"tls {version} {'known' if known else 'unknown'}", instructions.taken() / 20, "connect")
