@@ -77,6 +77,8 @@ int tls_conn_send(WOLFSSL *ssl, char *buf, int size, void *arg);
 int tls_conn_verify(int ok, WOLFSSL_X509_STORE_CTX *store);
 /* tls_signature.c: what verifies signatures from now on; then what becomes of those that a handshake has verified (k may be NULL). */
 void tls_signature_use(WOLFSSL_CTX *w);
+/* Is the leaf, of any version of X.509, signed by an authority of the context, and in force? */
+bool tls_signature_vouches(struct tls_conn *c, const struct cert *leaf) MUST_CHECK;
 void tls_signature_keep(struct tls_conn *c, struct tls_known *k);
 void tls_signature_forget(struct tls_conn *c);
 /* A detail of why it fails, for the log; the first one stays. */

@@ -22,9 +22,9 @@ static int verify_again(const struct tls_conn *c, const uint8_t *der, size_t len
  * its parser, for a v1 certificate with extensions or an absurd version, before any signature was looked at (what saves 5.7.2 is
  * only that the key is then unread, too). So the certificate is verified again here, where a v1 leaf is no error, and must be v1
  * without extensions by our own reading. */
-static bool acceptable_v1(const struct tls_conn *c, const struct cert *cert)
+static bool acceptable_v1(struct tls_conn *c, const struct cert *cert)
 {
-	return cert->version == 1 && !cert->has_extensions && verify_again(c, cert->whole.p, der_len(cert->whole)) == WOLFSSL_SUCCESS;
+	return cert->version == 1 && !cert->has_extensions && tls_signature_vouches(c, cert);
 }
 
 /* wolfSSL lets a fault in the key usage hide an unknown issuer or an expiry: the graver one is named. */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* The verification of signatures in a handshake, which wolfSSL leaves to these where it can (built with PK callbacks). Signatures over
+/* The verification of signatures in a handshake, which wolfSSL leaves to these where it can (built with PK callbacks), and of leaves of X.509 v1,
+ * about which its own answer is not enough (tls_peer.c). Signatures over
  * certificates are looked up among those verified before; the one that proves possession of the client's key never is. What was verified is
  * remembered when the handshake is complete: strangers put nothing into the table, and neither does a failure. The loop that does the handshake. */
 #include "crypto/tls_int.h"
@@ -22,8 +23,7 @@ struct tls_verified {
 	struct known_signature signatures[VERIFIED_MAX];
 };
 
-#ifdef HAVE_PK_CALLBACKS
-enum kind { OF_ECDSA, OF_RSA };
+enum kind { OF_ECDSA, OF_RSA, OF_V1 };
 
 /* The certificates come first, and the last thing done about them is to name the peer. */
 static bool is_of_certificate(const struct tls_conn *c)
@@ -65,6 +65,30 @@ static const struct known_signature *look_up(struct tls_conn *c, const uint8_t i
 	return s;
 }
 
+/* Signature, dates, and all else that wolfSSL asks, against the context's authorities. */
+static bool verify_whole(const struct tls_conn *c, struct der der)
+{
+	return wolfSSL_CertManagerVerifyBuffer(wolfSSL_CTX_GetCertManager(c->ctx->wolf), der.p, (long)der_len(der), WOLFSSL_FILETYPE_ASN1) == WOLFSSL_SUCCESS;
+}
+
+/* The authorities of a context never change, so of what is asked only the dates can turn out otherwise next time. */
+bool tls_signature_vouches(struct tls_conn *c, const struct cert *leaf)
+{
+	uint8_t id[HASH_LEN];
+	const struct der none = der_of(NULL, 0);
+	int64_t now_s = (int64_t)tls_load_clock(NULL);
+	if (!is_of_certificate(c) || now_s < leaf->not_before_s || now_s > leaf->not_after_s)
+		return verify_whole(c, leaf->whole);
+	identify(c, OF_V1, none, none, leaf->whole, id);
+	if (look_up(c, id))
+		return true;
+	if (!verify_whole(c, leaf->whole))
+		return false;
+	note_verified(c, id, NULL, 0);
+	return true;
+}
+
+#ifdef HAVE_PK_CALLBACKS
 static int ecdsa_verify(const unsigned char *sig, unsigned sig_len, const unsigned char *hash, unsigned hash_len, const unsigned char *der,
                         unsigned der_size, int *good)
 {

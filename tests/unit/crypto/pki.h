@@ -59,7 +59,7 @@ static const char pki_script[] =
 	"ec viagood; req viagood /CN=viagood; sign viagood good client.ext; cat viagood.crt good.crt >viagood.pem\n"
 	"cat ca.crt good.crt >leafcas.pem; { cat ca.crl; head -n 5 ca.crl; echo; head -n 5 ca.crt; } >cut.pem\n"
 	"for n in good rsa; do openssl pkey -in $n.key -pubout -outform DER -out $n.pub; done\n"
-	"cat ca.crl inter.crl >both.crl; cp interrevoked.crl interrevoked1.crl; cat inter.crl interrevoked1.crl >interrevoked.crl; cat ca.crt inter.crt >cas.pem; for n in good nosign ca; do openssl x509 -in $n.crt -outform DER -out $n.der; done\n";
+	"cat ca.crl inter.crl >both.crl; cp interrevoked.crl interrevoked1.crl; cat inter.crl interrevoked1.crl >interrevoked.crl; cat ca.crt inter.crt >cas.pem; for n in good nosign ca v1; do openssl x509 -in $n.crt -outform DER -out $n.der; done\n";
 
 static inline const char *pki_path(const char *name)
 {

@@ -63,6 +63,8 @@ static void comes_again(WOLFSSL_METHOD *(*method)(void))
 	expect(attempt(ctx, method(), "rsa", "rsa.crt", NULL), TLS_CAUSE_NONE, 1, 0);
 	expect(attempt(ctx, method(), "viainter", "viainter.pem", NULL), TLS_CAUSE_NONE, 0, 2);
 	expect(attempt(ctx, method(), "viainter", "viainter.pem", NULL), TLS_CAUSE_NONE, 2, 0);
+	expect(attempt(ctx, method(), "v1", "v1.crt", NULL), TLS_CAUSE_NONE, 0, 2); /* looked at twice (tls_peer.c) */
+	expect(attempt(ctx, method(), "v1", "v1.crt", NULL), TLS_CAUSE_NONE, 2, 0);
 	tls_ctx_unref(ctx);
 	end();
 }
@@ -84,10 +86,10 @@ START_TEST(without_a_table_each_is_verified)
 }
 END_TEST
 
-static struct bytes good_der(void)
+static struct bytes der_file(const char *name)
 {
 	struct bytes der = { .n = 0 };
-	der.n = pki_read("good.der", der.b, sizeof der.b);
+	der.n = pki_read(name, der.b, sizeof der.b);
 	ck_assert_uint_gt(der.n, 0);
 	return der;
 }
@@ -97,11 +99,18 @@ START_TEST(another_signature_over_the_same_is_refused)
 {
 	begin();
 	struct tls_ctx *ctx = with("ca.crt", NULL);
-	struct bytes der = good_der();
+	struct bytes der = der_file("good.der");
 	expect(attempt(ctx, wolfTLSv1_3_client_method(), "good", NULL, &der), TLS_CAUSE_NONE, 0, 1);
 	der.b[der.n - 1] ^= 1;
 	for (int i = 0; i < 3; i++) /* a failure is not remembered as one either */
 		expect(attempt(ctx, wolfTLSv1_3_client_method(), "good", NULL, &der), TLS_CAUSE_UNKNOWN_CA, 0, 1);
+	der = der_file("v1.der");
+	expect(attempt(ctx, wolfTLSv1_3_client_method(), "v1", NULL, &der), TLS_CAUSE_NONE, 0, 2);
+	der.b[der.n - 1] ^= 1;
+	for (int i = 0; i < 2; i++)
+		expect(attempt(ctx, wolfTLSv1_3_client_method(), "v1", NULL, &der), TLS_CAUSE_UNKNOWN_CA, 0, 1);
+	for (int i = 0; i < 2; i++)
+		expect(attempt(ctx, wolfTLSv1_3_client_method(), "v1twin", "v1twin.crt", NULL), TLS_CAUSE_UNKNOWN_CA, 0, 1);
 	tls_ctx_unref(ctx);
 	end();
 }
@@ -185,10 +194,15 @@ START_TEST(a_known_certificate_still_expires)
 	pki_craft(&der, &(struct craft){ &names, 2, -60, 1800, 1, "ca.key" }, "good.key");
 	expect(attempt(ctx, wolfTLSv1_3_client_method(), "good", NULL, &der), TLS_CAUSE_NONE, 0, 1);
 	expect(attempt(ctx, wolfTLSv1_3_client_method(), "good", NULL, &der), TLS_CAUSE_NONE, 1, 0);
+	struct bytes v1 = { .n = 0 };
+	pki_craft(&v1, &(struct craft){ &names, -1, -60, 1800, 0, "ca.key" }, "good.key");
+	expect(attempt(ctx, wolfTLSv1_3_client_method(), "good", NULL, &v1), TLS_CAUSE_NONE, 0, 2);
 	wc_SetTimeCb(in_an_hour);
 	struct outcome o = attempt(ctx, wolfTLSv1_3_client_method(), "good", NULL, &der);
+	struct outcome old = attempt(ctx, wolfTLSv1_3_client_method(), "good", NULL, &v1);
 	wc_SetTimeCb(time);
 	expect(o, TLS_CAUSE_EXPIRED, 1, 0);
+	ck_assert_str_eq(tls_cause_text(old.cause), tls_cause_text(TLS_CAUSE_EXPIRED));
 	tls_ctx_unref(ctx);
 	end();
 }
