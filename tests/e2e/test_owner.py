@@ -55,6 +55,12 @@ def test_members_talk_and_nobody_else_reads(cli, broker, people, topic):
     spy.close()
 
 
+def test_a_filter_above_the_key_space_opens_it_too(cli, topic):
+    sub = cli("bob").sub("-t", "#", "-R", "-C", 1, "-F", "%t %c %V %p")
+    cli("ann").pub("-t", f"{topic}/below", "-m", "hello")
+    assert sub.finish() == [f"{topic}/below ann live hello"]
+
+
 def test_late_joiners_wait_for_the_owner(cli, seen, name):
     """late is added before it has ever connected: its key comes when the owner is back, and it sees the past."""
     kept = f"kept/{name}"
