@@ -15,7 +15,7 @@
 #include <sys/wait.h>
 
 static const char topic[] = "plant/line1/temperature";
-static const uint8_t root[2][32] = { "the root key of the first epoch", "the root key of the second one!" };
+static const uint8_t root[3][32] = { "the root key of the first epoch", "the root key of the second one!", "the root key of the third epoch" };
 static struct keypair *server, *good, *rsa, *revoked;
 static struct sealmq *h;
 
