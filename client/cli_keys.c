@@ -2,6 +2,7 @@
 /* Requests for keys and certificates. Owns libsealmq's handle. */
 #include "client/cli_keys.h"
 #include "client/cli_pins.h"
+#include "client/cli_stream.h"
 
 #include "base/clock.h"
 
@@ -26,6 +27,8 @@ struct ask {
 struct keys {
 	const struct options *o;
 	struct sealmq *member;
+	struct cli_stream *stream;  /* NULL: nothing was sealed, or member's own */
+	bool seals;
 	struct ask *asks;
 };
 
@@ -59,13 +62,24 @@ void keys_free(struct keys *k)
 		k->asks = a->next;
 		free(a);
 	}
-	if (k)
+	if (k) {
+		cli_stream_give_back(k->stream, k->member);
 		sealmq_close(k->member);
+	}
 	free(k);
 }
 
 struct sealmq *keys_member(struct keys *k)
 {
+	return k->member;
+}
+
+struct sealmq *keys_sealer(struct keys *k)
+{
+	if (k->member && !k->seals) {
+		k->stream = cli_stream_take(k->o, k->member);
+		k->seals = true;
+	}
 	return k->member;
 }
 
@@ -87,7 +101,6 @@ void keys_connected(struct keys *k, struct link *l)
 {
 	if (!k->member)
 		return;
-	(void)sealmq_connected(k->member); /* our own handle: it cannot be another process's */
 	for (struct ask **p = &k->asks; *p;) {
 		struct ask *a = *p;
 		if (!STARTS(a->topic, keys_prefix)) { /* certificates do not change: those that are still needed are asked for anew */

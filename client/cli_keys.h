@@ -13,8 +13,10 @@ struct keys;
 struct keys *keys_new(const struct options *o) MUST_CHECK;
 void keys_free(struct keys *k);
 struct sealmq *keys_member(struct keys *k); /* NULL: nothing can be sealed or opened */
+/* The same, to seal with: in a stream that goes on over runs (client/cli_stream) and connections. */
+struct sealmq *keys_sealer(struct keys *k);
 
-/* The connection is up: what is known is asked for again, under a new stream. */
+/* The connection is up: what is known is asked for again. */
 void keys_connected(struct keys *k, struct link *l);
 
 enum keys_state {

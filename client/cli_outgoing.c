@@ -75,7 +75,7 @@ bool outgoing_add(struct outgoing *q, struct outgoing_about about, const void *t
 /* SEALMQ_NEED_KEYS: a newer envelope is on its way. */
 static enum sealmq_err seal(struct outgoing *q, struct item *i)
 {
-	struct sealmq *member = keys_member(q->keys);
+	struct sealmq *member = keys_sealer(q->keys);
 	if (i->sealed && !sealmq_is_current(member, i->about.topic, i->sealed, i->sealed_len)) {
 		free(i->sealed); /* its epoch has ended */
 		i->sealed = NULL;

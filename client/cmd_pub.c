@@ -172,7 +172,7 @@ static bool open_outbox(struct pub *p)
 /* False: not now, or (failed) not at all. */
 static bool seal(struct pub *p, struct item *i)
 {
-	struct sealmq *h = keys_member(p->keys);
+	struct sealmq *h = p->outbox ? keys_member(p->keys) : keys_sealer(p->keys);
 	if (i->sealed && !sealmq_is_current(h, p->topic, i->sealed, i->sealed_len)) {
 		free(i->sealed); /* its epoch has ended */
 		i->sealed = NULL;

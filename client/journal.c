@@ -330,20 +330,7 @@ void journal_close(struct journal *j)
 	free(j);
 }
 
-enum err journal_place(const struct journal *j, uint8_t out[static JOURNAL_PLACE_LEN])
+enum err journal_place(const struct journal *j, uint8_t out[static PLACE_LEN])
 {
-	struct stat st;
-	char boot[64];
-	uint8_t hash[HASH_LEN], ids[16];
-	int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
-	ssize_t n = fd >= 0 ? read(fd, boot, sizeof boot) : -1;
-	if (fd >= 0)
-		close(fd);
-	if (n <= 0 || fstat(j->fd, &st) != 0)
-		return ERR_IO;
-	put_be(put_be(ids, st.st_dev, 8), st.st_ino, 8);
-	const struct hash_part parts[] = { HASH_LABEL("sealmq v1 place"), { boot, (size_t)n }, { ids, sizeof ids } };
-	hash_sha256_parts(parts, 3, hash);
-	memcpy(out, hash, JOURNAL_PLACE_LEN);
-	return ERR_OK;
+	return place_of(j->fd, out);
 }

@@ -6,6 +6,7 @@
 #define CLIENT_JOURNAL_H
 
 #include "base/err.h"
+#include "client/place.h"
 #include "crypto/keys.h"
 
 #include <stddef.h>
@@ -31,8 +32,6 @@ enum err journal_append(struct journal *j, const void *bytes, size_t len) MUST_C
 enum err journal_rewrite(struct journal *j, const void *bytes, size_t len) MUST_CHECK;
 uint64_t journal_size(const struct journal *j); /* of the file, bytes */
 
-#define JOURNAL_PLACE_LEN 16u
-/* Where the file is: another value after a restart of the machine, and in a copy. */
-enum err journal_place(const struct journal *j, uint8_t out[static JOURNAL_PLACE_LEN]) MUST_CHECK;
+enum err journal_place(const struct journal *j, uint8_t out[static PLACE_LEN]) MUST_CHECK; /* where the file is */
 
 #endif

@@ -12,13 +12,13 @@
 #define COMPACT_AT 65536u /* bytes of a file in which nothing is left to deliver */
 static const char kind[JOURNAL_KIND_LEN] = "outbox";
 
-enum { HEAD = JOURNAL_PLACE_LEN + COSE_STREAM_LEN + 8 + 8 + 2, MESSAGE_HEAD = 8 + 8 + COSE_STREAM_LEN + 1 + 1 + 4 };
+enum { HEAD = PLACE_LEN + COSE_STREAM_LEN + 8 + 8 + 2, MESSAGE_HEAD = 8 + 8 + COSE_STREAM_LEN + 1 + 1 + 4 };
 
 struct outbox {
 	struct journal *journal;
 	const char *topic;                /* borrowed */
 	size_t topic_len;
-	uint8_t place[JOURNAL_PLACE_LEN]; /* where the stream was begun */
+	uint8_t place[PLACE_LEN]; /* where the stream was begun */
 	uint8_t stream[COSE_STREAM_LEN];
 	uint64_t delivered, next;         /* numbers below are */
 	bool noted;                       /* the file says so */
@@ -104,7 +104,7 @@ static const char *read_frame(void *arg, const uint8_t *bytes, size_t len)
 /* A stream lasts as long as the file is where it was: in a copy, or a backup that was put back, the same numbers would come twice. */
 static enum err continue_stream(struct outbox *o)
 {
-	uint8_t here[JOURNAL_PLACE_LEN];
+	uint8_t here[PLACE_LEN];
 	struct stream fresh;
 	enum err e = journal_place(o->journal, here);
 	if (e != ERR_OK || memcmp(here, o->place, sizeof here) == 0)

@@ -18,12 +18,21 @@ void stream_start(struct stream *s)
 	hash_sha256(&seed, sizeof seed, hash);
 	memcpy(s->id, hash, sizeof s->id);
 	s->next = 0;
+	s->end = STREAM_MESSAGES_MAX;
 	s->pid = seed.pid;
+}
+
+void stream_go_on(struct stream *s, const uint8_t id[static COSE_STREAM_LEN], uint64_t next, uint64_t end)
+{
+	memcpy(s->id, id, sizeof s->id);
+	s->next = next;
+	s->end = end < STREAM_MESSAGES_MAX ? end : STREAM_MESSAGES_MAX;
+	s->pid = (long)getpid();
 }
 
 void stream_next(struct stream *s, struct cose_head *h)
 {
-	if (s->next >= STREAM_MESSAGES_MAX || s->pid != (long)getpid())
+	if (s->next >= s->end || s->pid != (long)getpid())
 		stream_start(s);
 	memcpy(h->stream, s->id, sizeof h->stream);
 	h->seq = s->next++;

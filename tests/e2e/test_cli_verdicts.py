@@ -123,10 +123,11 @@ def test_what_is_retained_is_past_and_never_live_again(ann, bob, name):
 
 
 def test_each_run_has_a_stream_of_its_own(ann, bob, broker, people, sealmq, name):
-    """The same member, the same key, again from number 0: what differs is the stream, so no key and nonce come twice."""
+    """Where no file says where the last run ended (test_cli_stream.py): the same member, the same key, again from number 0. What differs is the stream,
+    so no key and nonce come twice."""
     sub = bob.sub("-t", name, "-C", 4, "-F", "jsonl")
     for _ in range(2):
-        sealmq(broker, people["ann"]).pub("-t", name, "-l", stdin="a\nb\n")
+        sealmq(broker, people["ann"]).pub("-t", name, "-l", "--no-state", stdin="a\nb\n")
     seen = [json.loads(x) for x in sub.finish()]
     assert [m["sequence"] for m in seen] == [0, 1, 0, 1]
     assert len({m["stream"] for m in seen}) == 2 and len({(m["stream"], m["sequence"]) for m in seen}) == 4

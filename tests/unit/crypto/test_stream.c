@@ -73,6 +73,26 @@ START_TEST(a_forked_process_has_a_stream_of_its_own)
 }
 END_TEST
 
+START_TEST(a_stream_goes_on_up_to_where_it_may)
+{
+	static const uint8_t id[COSE_STREAM_LEN] = { 1, 2, 3 };
+	struct stream s;
+	struct cose_head h;
+	stream_go_on(&s, id, 7, 9);
+	for (uint64_t seq = 7; seq < 9; seq++) {
+		stream_next(&s, &h);
+		ck_assert_mem_eq(h.stream, id, sizeof id);
+		ck_assert_uint_eq(h.seq, seq);
+	}
+	stream_next(&s, &h); /* the next number may be another's */
+	ck_assert_mem_ne(h.stream, id, sizeof id);
+	ck_assert_uint_eq(h.seq, 0);
+	stream_go_on(&s, id, STREAM_MESSAGES_MAX, UINT64_MAX);
+	stream_next(&s, &h);
+	ck_assert_mem_ne(h.stream, id, sizeof id);
+}
+END_TEST
+
 int main(void)
 {
 	TCase *t = tcase_create("all");
@@ -80,5 +100,6 @@ int main(void)
 	tcase_add_test(t, every_start_draws_another_stream);
 	tcase_add_test(t, a_stream_ends_after_its_last_number);
 	tcase_add_test(t, a_forked_process_has_a_stream_of_its_own);
+	tcase_add_test(t, a_stream_goes_on_up_to_where_it_may);
 	return run_case("stream", t);
 }
