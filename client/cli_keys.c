@@ -30,6 +30,7 @@ struct keys {
 	struct cli_stream *stream;  /* NULL: nothing was sealed, or member's own */
 	bool seals;
 	struct ask *asks;
+	bool any_refused;    /* an envelope */
 };
 
 static const char keys_prefix[] = "$KEYS/", certs_prefix[] = "$CERTS/";
@@ -144,6 +145,11 @@ void keys_note_waiting(struct keys *k, const char *topic, const char *what)
 	complain(k->o, "%s: waiting for the key (its owner has not handed it out yet)", what);
 }
 
+bool keys_any_refused(const struct keys *k)
+{
+	return k && k->any_refused;
+}
+
 const char *keys_why(struct keys *k, const char *topic)
 {
 	const struct ask *a = find(k, topic);
@@ -189,8 +195,10 @@ bool keys_on_message(struct keys *k, struct link *l, const struct mosquitto_mess
 		return true; /* of a session's former subscription */
 	enum sealmq_err e = is_cert ? sealmq_take_cert(k->member, m->payload, (size_t)m->payloadlen)
 	                            : sealmq_take_keys(k->member, a->topic + sizeof keys_prefix - 1, m->payload, (size_t)m->payloadlen);
-	a->state = e == SEALMQ_OK ? KEYS_READY : KEYS_BAD;
+	if (e == SEALMQ_OK || a->state != KEYS_READY) /* what was taken before is still good */
+		a->state = e == SEALMQ_OK ? KEYS_READY : KEYS_BAD;
 	snprintf(a->why, sizeof a->why, "%s", e == SEALMQ_REFUSED ? sealmq_reason(k->member) : sealmq_err_text(e));
+	k->any_refused |= e != SEALMQ_OK && !is_cert;
 	if (e != SEALMQ_OK)
 		complain(k->o, "%s: refused: %s", a->topic, a->why);
 	else if (!is_cert && !cli_pins_keep(k->o, k->member))

@@ -30,6 +30,7 @@ enum keys_state {
 enum keys_state keys_ask(struct keys *k, struct link *l, const char *topic);
 /* Tells the user, once and after a while, what is being waited for; what: the topic as the user knows it. */
 void keys_note_waiting(struct keys *k, const char *topic, const char *what);
+bool keys_any_refused(const struct keys *k); /* whether an envelope has been */
 const char *keys_why(struct keys *k, const char *topic);
 uint64_t keys_asked_ms(struct keys *k, const char *topic); /* since when, by the steady clock */
 

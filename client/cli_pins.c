@@ -76,6 +76,8 @@ bool cli_pins_give(const struct options *o, struct sealmq *h)
 	for (size_t i = 0; i < known.n && good; i++) {
 		const struct pin *p = &known.items[i];
 		enum sealmq_err e = sealmq_pin(h, p->space, p->issuer, (enum sealmq_mode)p->mode, (enum sealmq_policy)p->sign, p->epoch);
+		if (e == SEALMQ_OK)
+			e = sealmq_pin_list(h, p->space, p->list);
 		good = e == SEALMQ_OK;
 		if (!good)
 			complain(o, "the pins, space '%s': %s", p->space, e == SEALMQ_NOMEM ? sealmq_err_text(e) : sealmq_reason(h));
@@ -90,7 +92,7 @@ bool cli_pins_keep(const struct options *o, struct sealmq *h)
 	struct sealmq_space s;
 	enum sealmq_err e = SEALMQ_OK;
 	for (size_t i = 0; e == SEALMQ_OK && (e = sealmq_space_at(h, i, &s)) == SEALMQ_OK; i++) {
-		struct pin one = { .space = s.name, .mode = (int)s.mode, .sign = (int)s.sign, .epoch = s.epoch };
+		struct pin one = { .space = s.name, .mode = (int)s.mode, .sign = (int)s.sign, .epoch = s.epoch, .list = s.members };
 		memcpy(one.issuer, s.issuer, sizeof one.issuer);
 		if (!pins_append(&seen, &one)) {
 			free(s.name);

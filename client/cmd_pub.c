@@ -500,7 +500,7 @@ static int run(struct pub *p)
 		case LINK_TIMEOUT: return unfinished(p, EXIT_TIMEOUT, "time out: ");
 		case LINK_ENDED:
 			if (p->failed || p->waiting || !p->exhausted)
-				return unfinished(p, EXIT_FAILED, p->failed ? "" : "interrupted: ");
+				return unfinished(p, p->failed && keys_any_refused(p->keys) ? EXIT_REFUSED : EXIT_FAILED, p->failed ? "" : "interrupted: ");
 			return EXIT_DONE;
 		case LINK_READABLE:
 			if (!read_lines(p))

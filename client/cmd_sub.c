@@ -131,8 +131,10 @@ static void choose_view(struct sub *s, struct filter *f)
 	case KEYS_ASKED: return;
 	case KEYS_WAITING:
 	case KEYS_READY:
-	case KEYS_BAD: /* said already; what comes is then refused */
 		subscribe(s, f, true);
+		return;
+	case KEYS_BAD: /* said already; nothing that comes could be opened */
+		f->state = FILTER_DENIED;
 		return;
 	case KEYS_DENIED: break;
 	}
@@ -422,6 +424,21 @@ static void on_subscribed(void *ctx, int mid, int n, const int *granted)
 	check_answers(s);
 }
 
+/* An envelope may come after the view was chosen, and be refused: nothing of that filter could be opened. */
+static void give_up_refused(struct sub *s)
+{
+	bool any = false;
+	for (size_t i = 0; i < s->o->topics.n; i++) {
+		struct filter *f = &s->filters[i];
+		if (f->state == FILTER_ASKING || f->state == FILTER_DENIED || !f->sealed || !f->keys_topic || keys_ask(s->keys, s->link, f->keys_topic) != KEYS_BAD)
+			continue;
+		f->state = FILTER_DENIED;
+		any = true;
+	}
+	if (any)
+		check_answers(s);
+}
+
 static void on_message(void *ctx, const struct mosquitto_message *m)
 {
 	struct sub *s = ctx;
@@ -429,6 +446,7 @@ static void on_message(void *ctx, const struct mosquitto_message *m)
 		return;
 	if (keys_on_message(s->keys, s->link, m)) {
 		will_new_keys(s->will);
+		give_up_refused(s);
 		choose_views(s);
 		receive_go_on(s->receive, s->link);
 		return;
@@ -482,12 +500,12 @@ static int usage_error(const struct options *o)
 static int status_of(const struct sub *s, enum link_event end)
 {
 	if (end == LINK_FAILED || s->failed)
-		return EXIT_FAILED;
+		return keys_any_refused(s->keys) ? EXIT_REFUSED : EXIT_FAILED;
 	if (s->any_lost)
 		return EXIT_LOST;
 	if (end == LINK_TIMEOUT)
 		return EXIT_TIMEOUT;
-	return s->any_refused ? EXIT_REFUSED : EXIT_DONE;
+	return s->any_refused || keys_any_refused(s->keys) ? EXIT_REFUSED : EXIT_DONE;
 }
 
 static bool open_transcript(struct sub *s)

@@ -202,6 +202,7 @@ static void destroy(struct sealmq *h)
 {
 	lib_peers_free(h);
 	trust_free(h->trust);
+	lib_lists_free(h);
 	keyring_free(h->ring);
 	replay_free(h->replay);
 	keypair_free(h->key);

@@ -8,6 +8,7 @@
 #include "base/siphash.h"
 #include "crypto/keyring.h"
 #include "crypto/keys.h"
+#include "crypto/memberlist.h"
 #include "crypto/replay.h"
 #include "crypto/stream.h"
 #include "crypto/trust.h"
@@ -52,6 +53,7 @@ struct sealmq {
 	char *cafile, *crlfile;
 	struct trust *trust;
 	struct keyring *ring;
+	struct space_list *lists; /* of members, by their owners: lib_list.c */
 	struct replay *replay;
 	struct stream stream;
 	struct peer *peers[PEER_BUCKETS]; /* by the fingerprint's first byte */
@@ -83,6 +85,16 @@ enum sealmq_err lib_peer_add(struct sealmq *h, const void *der, size_t len, stru
 struct peer *lib_peer_named(struct sealmq *h, struct der ski, struct der issuer, struct der serial);
 void lib_peers_free(struct sealmq *h);
 void lib_peers_forget_judgement(struct sealmq *h);
+
+/* The list of members that came with an envelope of signer's. ERR_REFUSED, *why tells. *out (may be NULL: there is none) is given to lib_list_keep when the
+ * keys are taken, or to pool_free. */
+enum err lib_list_check(struct sealmq *h, const struct keyset *set, const struct peer *signer, struct memberlist **out, const char **why);
+void lib_list_keep(struct sealmq *h, struct memberlist *take);
+/* Why the owner's list forbids that this certificate has sent to the topic in that epoch; NULL: it does not, or there is none. *gone: is no member any more. */
+const char *lib_list_refuses(const struct sealmq *h, const char *topic, size_t topic_len, const uint8_t fingerprint[static 32], const char *cn, uint32_t epoch,
+                             bool *gone);
+uint64_t lib_list_number(const struct sealmq *h, const char *space, size_t len); /* 0: none is known */
+void lib_lists_free(struct sealmq *h);
 
 /* The cache's slot for a message: *hit says that it holds its key; if not, the caller may fill it by lib_content_store.
  * NULL: the topic is too long for one. */

@@ -2,6 +2,7 @@
 /* Taking envelopes, and what a handle knows of key spaces. One thread at a time. */
 #include "client/lib_int.h"
 
+#include "base/pool.h"
 #include "base/secmem.h"
 #include "crypto/envelope.h"
 
@@ -31,12 +32,19 @@ static enum sealmq_err signer_of(struct sealmq *h, const struct envelope *e, str
 static enum sealmq_err take_set(struct sealmq *h, const char *topic, const struct peer *signer, const uint8_t *json, size_t len)
 {
 	struct keyset *set;
+	struct memberlist *list = NULL;
 	const char *why = "out of memory";
 	enum err e = keyset_parse(&set, json, len, &why);
 	if (e == ERR_OK) {
-		e = keyring_take(h->ring, set, signer->fingerprint, topic, topic ? strlen(topic) : 0, &why);
+		e = lib_list_check(h, set, signer, &list, &why);
+		if (e == ERR_OK)
+			e = keyring_take(h->ring, set, signer->fingerprint, topic, topic ? strlen(topic) : 0, &why);
 		secmem_free(set);
 	}
+	if (e == ERR_OK)
+		lib_list_keep(h, list);
+	else
+		pool_free(list);
 	if (e != ERR_OK)
 		return e == ERR_NOMEM ? SEALMQ_NOMEM : lib_refuse(h, why);
 	lib_content_flush(h);
@@ -85,7 +93,7 @@ enum sealmq_err sealmq_pin(struct sealmq *h, const char *space, const uint8_t is
 	return e == ERR_EXISTS ? lib_refuse(h, "the key space is known otherwise") : lib_of_err(h, e);
 }
 
-static enum sealmq_err describe(const struct keyring_space *s, struct sealmq_space *out)
+static enum sealmq_err describe(const struct sealmq *h, const struct keyring_space *s, struct sealmq_space *out)
 {
 	out->name = strndup(s->name, s->name_len);
 	if (!out->name)
@@ -95,6 +103,7 @@ static enum sealmq_err describe(const struct keyring_space *s, struct sealmq_spa
 	out->sign = (enum sealmq_policy)s->sign;
 	out->epoch = s->epoch;
 	out->not_after_s = s->not_after_s;
+	out->members = lib_list_number(h, s->name, s->name_len);
 	return SEALMQ_OK;
 }
 
@@ -108,7 +117,7 @@ enum sealmq_err sealmq_space_of(struct sealmq *h, const char *topic, struct seal
 		return lib_invalid(h, "the topic is too long");
 	if (keyring_space(h->ring, topic, strlen(topic), &s) != ERR_OK)
 		return lib_want_keys(h, topic);
-	return describe(&s, out);
+	return describe(h, &s, out);
 }
 
 enum sealmq_err sealmq_space_at(struct sealmq *h, size_t i, struct sealmq_space *out)
@@ -119,7 +128,7 @@ enum sealmq_err sealmq_space_at(struct sealmq *h, size_t i, struct sealmq_space 
 		return rc;
 	if (keyring_space_at(h->ring, i, &s) != ERR_OK)
 		return lib_invalid(h, "so many key spaces are not known");
-	return describe(&s, out);
+	return describe(h, &s, out);
 }
 
 /* ---- content keys */

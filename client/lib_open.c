@@ -20,6 +20,7 @@ struct receipt {
 	enum verdict window;      /* what the windows say */
 	struct peer *peer;        /* the sender; NULL: this member itself */
 	bool revoked;
+	bool gone;                /* no member any more, by the owner's list */
 };
 
 /* The kid's epoch and the message's content key, out of the cache or the keyring. */
@@ -78,6 +79,16 @@ static enum sealmq_err check_sender(struct sealmq *h, struct receipt *r)
 	return lib_refuse(h, h->reason_text);
 }
 
+/* Mode owner: who has sent is judged by the owner's list, and not by what the broker has let in. */
+static enum sealmq_err check_list(struct sealmq *h, struct receipt *r)
+{
+	if (r->about.mode != SEAL_OWNER)
+		return SEALMQ_OK;
+	const char *why = lib_list_refuses(h, r->topic, r->topic_len, r->peer ? r->peer->fingerprint : h->fingerprint, r->peer ? r->peer->cn : h->cn, r->about.epoch,
+	                                   &r->gone);
+	return why ? lib_refuse(h, why) : SEALMQ_OK;
+}
+
 static enum sealmq_err check_signature(struct sealmq *h, const struct receipt *r)
 {
 	const char *why = NULL;
@@ -112,7 +123,7 @@ static enum sealmq_err decrypt(struct sealmq *h, struct receipt *r, void *plain)
 static enum sealmq_verdict verdict_of(const struct receipt *r)
 {
 	switch (r->window) {
-	case VERDICT_LIVE: return SEALMQ_LIVE;
+	case VERDICT_LIVE: return r->gone ? SEALMQ_LATE : SEALMQ_LIVE;
 	case VERDICT_LATE: return SEALMQ_LATE;
 	case VERDICT_DUPLICATE: return SEALMQ_DUPLICATE;
 	case VERDICT_PAST:
@@ -155,6 +166,8 @@ static enum sealmq_err check_all(struct sealmq *h, struct receipt *r, void *plai
 		e = check_window(h, r);
 	if (e == SEALMQ_OK)
 		e = check_sender(h, r);
+	if (e == SEALMQ_OK)
+		e = check_list(h, r);
 	if (e == SEALMQ_OK)
 		e = check_signature(h, r);
 	return e == SEALMQ_OK ? decrypt(h, r, plain) : e;

@@ -92,11 +92,15 @@ static bool line_of(const char *line, size_t len, struct pin *out)
 {
 	cJSON *o = cJSON_ParseWithLength(line, len);
 	const char *issuer = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(o, "issuer"));
-	const cJSON *epoch = cJSON_GetObjectItemCaseSensitive(o, "epoch");
+	const cJSON *epoch = cJSON_GetObjectItemCaseSensitive(o, "epoch"),
+		    *list = cJSON_GetObjectItemCaseSensitive(o, "list");
 	*out = (struct pin){ .broker = text_of(o, "broker"), .member = text_of(o, "member"), .space = text_of(o, "space") };
 	bool good = out->broker && out->member && out->space && issuer && hex_get(issuer, strlen(issuer), out->issuer, sizeof out->issuer) &&
 	            word_of(o, "mode", modes, 3, &out->mode) && word_of(o, "sign", signs, 3, &out->sign) && cJSON_IsNumber(epoch) &&
-	            epoch->valuedouble >= 0 && epoch->valuedouble <= UINT32_MAX;
+	            epoch->valuedouble >= 0 && epoch->valuedouble <= UINT32_MAX &&
+	            (!list || (cJSON_IsNumber(list) && list->valuedouble >= 0 && list->valuedouble < 9e15));
+	if (good && list)
+		out->list = (uint64_t)list->valuedouble;
 	if (good)
 		out->epoch = (uint32_t)epoch->valuedouble;
 	cJSON_Delete(o);
@@ -170,7 +174,7 @@ static void print_line(FILE *f, const struct pin *p)
 	bool good = cJSON_AddStringToObject(o, "broker", p->broker) && cJSON_AddStringToObject(o, "member", p->member) &&
 	            cJSON_AddStringToObject(o, "space", p->space) && cJSON_AddStringToObject(o, "issuer", issuer) &&
 	            cJSON_AddStringToObject(o, "mode", modes[p->mode]) && cJSON_AddStringToObject(o, "sign", signs[p->sign]) &&
-	            cJSON_AddNumberToObject(o, "epoch", p->epoch);
+	            cJSON_AddNumberToObject(o, "epoch", p->epoch) && (p->list == 0 || cJSON_AddNumberToObject(o, "list", (double)p->list));
 	char *text = good ? cJSON_PrintUnformatted(o) : NULL;
 	/* A line that is missing would be a space that is trusted anew: the reader refuses this one. */
 	fprintf(f, "%s\n", text ? text : "out of memory");
@@ -286,10 +290,12 @@ static enum err add_one(struct pins *p, const struct pin *seen, bool *changed, c
 	struct pin *known = find(p, seen->broker, seen->member, seen->space);
 	if (known && memcmp(known->issuer, seen->issuer, sizeof known->issuer) != 0)
 		return fault(error, ERR_REFUSED, "the space '%s' is pinned to another issuer", seen->space);
-	if (known && (known->epoch > seen->epoch || (known->epoch == seen->epoch && known->mode == seen->mode && known->sign == seen->sign)))
+	if (known && (known->epoch > seen->epoch ||
+	              (known->epoch == seen->epoch && known->list >= seen->list && known->mode == seen->mode && known->sign == seen->sign)))
 		return ERR_OK;
 	*changed = true;
 	if (known) {
+		known->list = seen->list > known->list ? seen->list : known->list;
 		known->mode = seen->mode;
 		known->sign = seen->sign;
 		known->epoch = seen->epoch;

@@ -4,6 +4,8 @@
  *   {"pins":"sealmq v1","sha256":"<of all the bytes behind this line>"}
  *   {"broker":"host:8883","member":"ann","space":"plant/line1","issuer":"<64 hex>","mode":"broker","sign":"optional","epoch":3}
  *
+ * and in mode owner the number of the owner's list of members: "list":7.
+ *
  * No secrets, but what it says is trusted: private to its user, replaced as a whole, and refused when it is not what was written. Several
  * processes may use it; one thread per struct. */
 #ifndef CLIENT_PINS_H
@@ -20,6 +22,7 @@ struct pin {
 	uint8_t issuer[32]; /* SHA-256 of the certificate */
 	int mode, sign;     /* enum sealmq_mode, enum sealmq_policy */
 	uint32_t epoch;
+	uint64_t list;      /* the number of the owner's list of members; 0: none was seen */
 };
 
 struct pins {

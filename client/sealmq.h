@@ -90,6 +90,8 @@ enum sealmq_policy { SEALMQ_SIGN_OFF = 0, SEALMQ_SIGN_OPTIONAL = 1, SEALMQ_SIGN_
  * envelope comes. Without it the first envelope decides. Space: the topic at its root, "" for all. SEALMQ_REFUSED: it is known otherwise. */
 SEALMQ_API enum sealmq_err sealmq_pin(struct sealmq *h, const char *space, const uint8_t issuer[32], enum sealmq_mode mode, enum sealmq_policy sign,
                                       uint32_t epoch) SEALMQ_MUST_CHECK;
+/* The same for a key space of mode owner: its owner's list of members has at least that number (sealmq_space), and so there is one. */
+SEALMQ_API enum sealmq_err sealmq_pin_list(struct sealmq *h, const char *space, uint64_t number) SEALMQ_MUST_CHECK;
 /* Takes the payload of a PUBLISH on $KEYS/<topic>: an envelope. All its keys are taken or none. topic: what was asked for, NULL for anything. */
 SEALMQ_API enum sealmq_err sealmq_take_keys(struct sealmq *h, const char *topic, const void *envelope, size_t len) SEALMQ_MUST_CHECK;
 
@@ -100,6 +102,7 @@ struct sealmq_space {
 	enum sealmq_policy sign;
 	uint32_t epoch;          /* the newest that is known */
 	uint64_t not_after_s;    /* nobody seals under that epoch later; 0: no end */
+	uint64_t members;        /* the number of its owner's newest list of members; 0: none is known */
 };
 /* What rules the topic: its innermost key space. SEALMQ_NEED_KEYS: none is known. */
 SEALMQ_API enum sealmq_err sealmq_space_of(struct sealmq *h, const char *topic, struct sealmq_space *out) SEALMQ_MUST_CHECK;

@@ -43,7 +43,7 @@ def test_a_broker_with_an_older_store_is_refused(start_broker, people, sealmq, t
     broker.start()
     for command in (["pub", "-t", "plant/x", "-m", "x"], ["key", "open", "$KEYS/plant"]):
         assert "refused: the epoch has gone down" in ann.run(*command, "-W", 10, status=None).stderr
-    assert "not published" in ann.pub("-t", "plant/x", "-m", "x", status=1).stderr
+    assert "not published" in ann.pub("-t", "plant/x", "-m", "x", status=3).stderr
     sub = ann.start("sub", "-d", "-t", "plant/x", "-W", 10)
     sub.wait(lambda: any("refused: the epoch has gone down" in x for x in sub.err))
     ann.run("key", "forget", "plant")  # only its user may decide so
@@ -60,7 +60,7 @@ def test_a_space_made_anew_has_to_be_forgotten_first(cli, name):
     assert "not published: it was sealed" in why and "sealmq key forget" in why
     assert "it was sealed for this client" in ann.run("sub", "-t", name, "-W", 10, status=1).stderr
     boss.run("topic", "create", name, "--member", "ann")
-    assert "the epoch has gone down" in ann.pub("-t", name, "-m", "x", status=1).stderr
+    assert "the epoch has gone down" in ann.pub("-t", name, "-m", "x", status=3).stderr
     ann.run("key", "forget", name)
     ann.pub("-t", name, "-m", "x", "--sealed")
     assert "nothing is known of the space 'other'" in ann.run("key", "forget", "other", status=1).stderr
@@ -86,7 +86,7 @@ def test_what_goes_down_is_refused(cli, name, state, tmp_path, policy, why):
     ann.run("key", "open", f"$KEYS/{name}")
     line = state.read_text(encoding="utf-8").splitlines()[1].replace('"mode":"broker"', policy if "mode" in policy else '"mode":"broker"')
     forged = write_pins(tmp_path / "forged", line.replace('"sign":"optional"', policy if "sign" in policy else '"sign":"optional"') + "\n")
-    assert why in ann.pub("-t", name, "-m", "x", "--state", forged, status=1).stderr
+    assert why in ann.pub("-t", name, "-m", "x", "--state", forged, status=3).stderr
 
 
 def write_pins(path, lines):
