@@ -181,7 +181,7 @@ int owner_space_create(struct owner *w, const struct owner_spec *spec)
 {
 	struct owner_space *s;
 	int status = find(w, spec->topic, &s);
-	if (status == EXIT_DONE && s && s->created && !spec->may_exist) {
+	if (status == EXIT_DONE && s && s->sent_epoch > 0 && !spec->may_exist) { /* else its making was interrupted, and is completed */
 		complain(w->o, "%s: exists already", spec->topic);
 		status = EXIT_FAILED;
 	}

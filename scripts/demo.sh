@@ -135,6 +135,18 @@ if grep -aq 'code is 4711' data/*; then echo "demo: the text is in the store"; e
 as bob inbox
 refused as mallory sub -t direct/alice/bob -W 5
 
+say "End to end: of this topic alice makes the keys herself, here. The broker hands out envelopes that it cannot open."
+as alice topic create board --mode owner --member alice --member bob --history 10
+as alice pub -t board -m 'nobody but members reads this' --sign -v
+as bob sub -t board --history all -C 1 -F '%t  %c  %V  %p'
+refused as mallory sub -t board -W 5
+echo "alice's root key is on her machine, sealed under her private key:"
+(cd "$work" && find keys.alice -type f -name '[0-9a-f]*')
+
+say "bob leaves the board: alice makes a new key, and sends it to those who stay."
+as alice topic remove board bob
+as alice topic show board
+
 say "What the broker's audit log says:"
 grep 'audit' broker.log | tail -n 8 || echo "(no audit lines)"
 say "done"

@@ -21,7 +21,8 @@ def test_demo(tmp_path):
     assert done.returncode == 0 and done.stdout.rstrip().endswith("# done"), done.stdout[-2000:] + done.stderr[-2000:]
     said = done.stdout + done.stderr
     for text in ("plant/line1/temperature  alice  live  22.0 degrees", "plant/line1/temperature  alice  past  21.5 degrees", "done, epoch 2", '"payload":"23.5 degrees"',
-                 "there is no such key space", "filter plant/line1/#", "live\talice\tat noon", "new\talice\tthe code is 4711"):
+                 "there is no such key space", "filter plant/line1/#", "live\talice\tat noon", "new\talice\tthe code is 4711",
+                 "board  alice  past  nobody but members reads this", "board: done, epoch 2"):
         assert text in said, said
-    assert said.count("the broker refuses the subscription") == 2 and said.count("no member any more") == 1
+    assert said.count("the broker refuses the subscription") == 3 and said.count("no member any more") == 1
     assert not glob.glob(str(tmp_path / "sealmq-demo.*"))

@@ -1,13 +1,19 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Mode owner by the command line: the owner's keys and member list are on the owner's machine, and everything works as in mode broker."""
+import base64
+import hashlib
 import json
 import re
 
 import pytest
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from lib import env
+from lib.memory import find_in_memory
 from lib.pki import CLIENT_AUTH
 from lib.programs import Mosquitto
+from lib.sealing import fingerprint, formats, load
+
+import sealmq_owner  # tests/interop: lib.sealing has put it on the path
 
 pytestmark = pytest.mark.sealmqd_only("key spaces are ours")
 STORES = (0,)
@@ -109,3 +115,55 @@ def test_delete_forgets_the_keys(cli, topic, tmp_path):
     cli("boss").run("topic", "delete", topic)
     assert not state.exists() and "there is no such key space" in cli("boss").run("topic", "show", topic, status=1).stderr
     assert "keys are not on this machine" in cli("boss").run("topic", "admit", topic, status=1).stderr
+
+
+def secrets_of(cli, topic):
+    """Keys as bytes and as text, as far as ann has them: the owner's root keys among them."""
+    keys = json.loads(cli("ann").run("key", "open", f"$KEYS/{topic}", "--show-keys", "--json").stdout)["keys"]
+    raw = [base64.urlsafe_b64decode(k["k"] + "==") for k in keys]
+    return [*raw, *(formats.topic_key_of_grant(k, topic + "/#", topic) for k in raw), *(k["k"].encode() for k in keys)]
+
+
+def test_the_broker_never_holds_a_key_or_plain_text(start_broker, people, sealmq):
+    """Its memory, as a core dump would have it, and its store, over a space's life."""
+    broker = start_broker({"topic_admin": "boss", "store": "lmdb", "store_dir": "store", "store_max_size": "64M"})
+
+    def cli(cn):
+        return sealmq(broker, people[cn])
+    for cn in ("ann", "bob"):
+        cli(cn).run("sub", "-t", "x/seen", "-E", "-W", 10)
+    cli("boss").run("topic", "create", "t", "--mode", "owner", "--member", "ann", "--member", "bob", "--history", 100)
+    secrets, texts = [], []
+    for step in (("add", "t", "--member", "cid"), ("rotate", "t"), ("remove", "t", "bob")):
+        texts.append(f"nobody but members reads this, {step[0]}".encode())
+        cli("ann").pub("-t", "t", "-m", texts[-1].decode(), "-r")
+        cli("ann").pub("-t", "t", "-m", texts[-1].decode(), "--sign", "-q", 2)
+        secrets += secrets_of(cli, "t")
+        cli("boss").run("topic", *step)
+    secrets += secrets_of(cli, "t")
+    assert len(set(secrets)) == 9  # three epochs
+    assert find_in_memory(broker.process.pid, b"x/seen") or find_in_memory(broker.process.pid, b"boss")  # so it does look
+    for one in {*secrets, *texts}:
+        assert not find_in_memory(broker.process.pid, one)
+    broker.stop()
+    kept = b"".join(p.read_bytes() for p in broker.dir.rglob("*") if p.is_file())
+    assert not [one for one in {*secrets, *texts} if one in kept]
+
+
+def test_the_second_implementation_reads_list_and_state(cli, broker, people, topic, tmp_path):
+    """docs/formats.md 11 and 12, by tests/interop: the list in a member's envelope, and the owner's file."""
+    owner, key = load(people["boss"].crt), load_pem_private_key(people["boss"].key.read_bytes(), None)
+    ann = broker.client("reader", people["ann"])
+    assert ann.subscribe((f"$KEYS/{topic}", 1)) == [1]
+    content = json.loads(formats.open_envelope(ann.recv_publish(f"$KEYS/{topic}").payload, owner, load(people["ann"].crt),
+                                               load_pem_private_key(people["ann"].key.read_bytes(), None)))
+    signed = base64.urlsafe_b64decode(content["members"] + "=" * (-len(content["members"]) % 4))
+    said = sealmq_owner.members_open(signed, fingerprint(owner), owner.public_key())
+    assert (said["space"], said["epoch"]) == (topic, 1)
+    assert said["members"] == [(cn, 3, fingerprint(load(people[cn].crt)), 1, 0) for cn in ("ann", "bob")]
+    (state,) = [p for p in (tmp_path / "share/sealmq/owner").rglob("*") if p.is_file() and p.name[0] != "."]
+    assert state.name == hashlib.sha256(topic.encode()).hexdigest()[:32]
+    plain = sealmq_owner.own_open(sealmq_owner.own_secret(key), b"owner/" + state.name.encode(), state.read_bytes())
+    n = int.from_bytes(plain[:4], "big")
+    about, keys = json.loads(plain[4:4 + n]), json.loads(plain[4 + n:])
+    assert about["topic"] == topic and base64.b64decode(about["list"]) == signed and keys["keys"][0]["k"] == content["keys"][0]["k"]
