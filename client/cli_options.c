@@ -109,6 +109,9 @@ static const struct option table[] = {
 	{ NULL, "--rotate-age", SPAN_S, FOR_TOPIC, false, AT(rotate_age_s), 0, 0, "SPAN", "a new key when the current one is so old" },
 	{ NULL, "--rotate-count", COUNT, FOR_TOPIC, false, AT(rotate_count), 0, 0, "N", "a new key after so many messages" },
 	{ NULL, "--json", SWITCH, FOR_TOPIC | FOR_KEY, false, AT(json), 0, 0, NULL, "the answer as JSON" },
+	{ "-o", "--output", TEXT, FOR_KEY, false, AT(output), 0, 0, "FILE", "export, backup: where the keys go" },
+	{ NULL, "--to", TEXT, FOR_KEY, false, AT(recipient), 0, 0, "FILE", "export, backup: for this certificate (PEM) of the owner's" },
+	{ NULL, "--password-file", TEXT, FOR_KEY, false, AT(password_file), 0, 0, "FILE", "export, backup, import: a password is its first line ('-': standard input's)" },
 	{ NULL, "--show-keys", SWITCH, FOR_KEY, false, AT(show_keys), 0, 0, NULL, "print the secret keys, too" },
 
 	{ "-v", "--verbose", SWITCH, FOR_MESSAGES, false, AT(verbose), 0, 0, NULL, "sub: topic before each payload; pub: a line for each acknowledgement" },

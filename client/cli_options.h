@@ -67,6 +67,8 @@ struct options { /* NOLINT(clang-analyzer-optin.performance.Padding): in groups 
 	/* receipt */
 	int64_t first;
 	const char *output;
+	/* key export, import */
+	const char *recipient, *password_file;
 	const struct complainer *complainer; /* NULL: standard error */
 	/* what stands between and behind the options */
 	struct text_list words;

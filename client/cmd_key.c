@@ -4,6 +4,7 @@
 #include "client/cli_link.h"
 #include "client/cli_pins.h"
 #include "client/cmd.h"
+#include "client/cmd_key_move.h"
 #include "client/cmd_key_pins.h"
 
 #include "base/secmem.h"
@@ -225,8 +226,14 @@ static int command(struct options *o)
 		return cmd_key_pins(o, NULL);
 	if (o->words.n == 2 && strcmp(action, "forget") == 0)
 		return cmd_key_pins(o, o->words.items[1]);
+	if (o->words.n == 2 && strcmp(action, "export") == 0)
+		return cmd_key_export(o, o->words.items[1]);
+	if (o->words.n == 1 && strcmp(action, "backup") == 0)
+		return cmd_key_export(o, NULL);
+	if (o->words.n == 2 && strcmp(action, "import") == 0)
+		return cmd_key_import(o, o->words.items[1]);
 	if (o->words.n != 2 || strcmp(action, "open") != 0) {
-		fputs("sealmq key: expected: sealmq key {open {FILE | '$KEYS/TOPIC'} | pins | forget SPACE}\n", stderr);
+		fputs("sealmq key: expected: sealmq key {open {FILE | '$KEYS/TOPIC'} | pins | forget SPACE | export TOPIC | backup | import FILE}\n", stderr);
 		return EXIT_USAGE;
 	}
 	if (!options_can_seal(o)) {
@@ -256,8 +263,11 @@ int cmd_key(int argc, char **argv)
 	if (!options_read(&o, FOR_KEY, argc, argv, &help)) {
 		if (help)
 			puts("usage: sealmq key open {FILE | '$KEYS/TOPIC'} [OPTION]...\n       sealmq key pins\n       sealmq key forget SPACE\n"
+			     "       sealmq key export TOPIC -o FILE {--password-file FILE | --to CERTIFICATE}\n       sealmq key backup -o FILE {…}\n"
+			     "       sealmq key import FILE [--password-file FILE]\n"
 			     "Opens an envelope and says what it grants; --show-keys prints the secret keys, --show-keys --json the JWK Set.\n"
-			     "pins: what is known from earlier runs of who issues keys; forget: of one key space of this broker.\n"), options_print(FOR_KEY);
+			     "pins: what is known from earlier runs of who issues keys; forget: of one key space of this broker.\n"
+			     "export: an owner's keys, members and list of a topic, sealed; backup: of all topics; import: on another machine.\n"), options_print(FOR_KEY);
 		return help ? EXIT_DONE : EXIT_USAGE;
 	}
 	int status = command(&o);

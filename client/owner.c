@@ -103,7 +103,7 @@ static int find(struct owner *w, const char *topic, struct owner_space **s)
 	return EXIT_FAILED;
 }
 
-/* The space, which must be there, and not on its way out. */
+/* The space, which must be there, and not on its way out; the broker must not know more of it than this machine. */
 static int load_space(struct owner *w, const char *topic, struct owner_space **s)
 {
 	int status = find(w, topic, s);
@@ -113,9 +113,12 @@ static int load_space(struct owner *w, const char *topic, struct owner_space **s
 	}
 	if (status == EXIT_DONE && (*s)->deleting) {
 		complain(w->o, "%s: is being deleted: sealmq topic delete completes that", topic);
-		owner_space_free(*s);
-		return EXIT_FAILED;
+		status = EXIT_FAILED;
 	}
+	if (status == EXIT_DONE)
+		status = owner_is_current(w, *s);
+	if (status != EXIT_DONE)
+		owner_space_free(*s);
 	return status;
 }
 

@@ -449,6 +449,18 @@ static const char *epoch_fault(const struct owner_space *s, const cJSON *about)
 	return "the broker's epoch is older than all that are kept here";
 }
 
+int owner_is_current(struct owner *w, const struct owner_space *s)
+{
+	cJSON *about;
+	int status = owner_ask_about(w, s->topic, &about);
+	const char *fault = status == EXIT_DONE ? epoch_fault(s, about) : NULL;
+	cJSON_Delete(about);
+	if (!fault)
+		return status;
+	complain(owner_options(w), "%s: %s; nothing was changed", s->topic, fault);
+	return EXIT_REFUSED;
+}
+
 static int upload(struct owner *w, struct owner_space *s, const cJSON *about)
 {
 	const struct owner_epoch *now = owner_current(s);

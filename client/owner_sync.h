@@ -10,6 +10,8 @@ struct trust;
 
 /* An exit status; when it is EXIT_DONE the broker has, in force, what s says. s is saved as it changes (certificates that have become known). */
 int owner_sync(struct owner *w, struct owner_space *s);
+/* Before s is changed: whether the broker knows an epoch or key that this machine does not. EXIT_REFUSED: it does; printed. */
+int owner_is_current(struct owner *w, const struct owner_space *s);
 /* Makes the next list of members and saves s: before anything of it leaves. */
 int owner_commit(struct owner *w, struct owner_space *s);
 int owner_save(struct owner *w, struct owner_space *s);
