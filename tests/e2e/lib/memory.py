@@ -15,7 +15,7 @@ def find_in_memory(pid, needle):
             try:
                 mem.seek(begin)
                 data = mem.read(end - begin)
-            except (OSError, ValueError, OverflowError):
+            except (OSError, ValueError, OverflowError, MemoryError):  # a sanitizer's shadow, among others
                 continue
             at = data.find(needle)
             while at >= 0:
