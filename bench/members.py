@@ -45,10 +45,7 @@ class Authority:
 class Connection:
     """What it has read of packets; published: how many PUBLISH have come whole."""
 
-    def __init__(self, port, pem, i, topic):
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        context.load_cert_chain(pem)
+    def __init__(self, port, context, i, topic):
         self.s = context.wrap_socket(socket.create_connection(("127.0.0.1", port), 30))
         self.buffer, self.published = b"", 0
         name, keys = f"m{i}".encode(), f"$KEYS/{topic}".encode()
@@ -97,6 +94,8 @@ def stay(parent):
 def run(port, pki, topic, numbers, tell):
     parent = os.getppid()
     authority, selector = Authority(pki), selectors.DefaultSelector()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     waiting = 0
     with tempfile.NamedTemporaryFile() as pem:
         for i in numbers:
@@ -104,7 +103,8 @@ def run(port, pki, topic, numbers, tell):
             pem.truncate()
             pem.write(authority.pem(i))
             pem.flush()
-            one = Connection(port, pem.name, i, topic)
+            context.load_cert_chain(pem.name)  # of the next connection: those before keep theirs
+            one = Connection(port, context, i, topic)
             selector.register(one.s, selectors.EVENT_READ, one)
             waiting += 1
     tell.send("ready")
