@@ -16,6 +16,7 @@
 #include "broker/sealing.h"
 #include "broker/session.h"
 #include "broker/sessions.h"
+#include "broker/subscribe.h"
 #include "broker/will.h"
 #include "mqtt/encode.h"
 
@@ -115,7 +116,7 @@ static void queue_backlog(struct conn *c)
     CONN_LIST_PUSH(&c->loop->backlog, c, backlog_next);
 }
 
-void conn_hold(struct conn *c, uint8_t why)
+void conn_hold(struct conn *c, uint16_t why)
 {
     c->hold |= why;
     if (why == HOLD_BACKLOG)
@@ -127,9 +128,9 @@ void conn_hold(struct conn *c, uint8_t why)
     update_io(c);
 }
 
-void conn_release(struct conn *c, uint8_t why)
+void conn_release(struct conn *c, uint16_t why)
 {
-    c->hold = (uint8_t)(c->hold & ~why);
+    c->hold = (uint16_t)(c->hold & ~why);
     if (c->state == CONN_CLOSING)
         return;
     if ((c->hold & ~HOLD_BACKLOG) == 0 && c->in_len > 0)
@@ -438,7 +439,7 @@ static size_t fill(struct conn *c, uint8_t *buf, size_t cap)
         n += fill_from_big(c, buf, cap);
     if (c->ctl && n < cap)
         n += fill_from_ctl(c, buf + n, cap - n);
-    if (c->session && c->state == CONN_UP && !c->ctl && !c->big)
+    if (c->session && c->state == CONN_UP && !c->ctl && !c->big && !subscribe_unanswered(c))
         n += session_encode(c->session, buf + n, cap - n, &c->big, &c->big_left);
     if (c->big && n < cap)
         n += fill_from_big(c, buf + n, cap - n);
@@ -770,7 +771,7 @@ void conn_handshake_step(struct conn *c)
 
 void conn_backlog_step(struct conn *c)
 {
-    c->hold = (uint8_t)(c->hold & ~HOLD_BACKLOG);
+    c->hold = (uint16_t)(c->hold & ~HOLD_BACKLOG);
     if (c->hold || c->state == CONN_CLOSING || c->in_len == 0)
         return;
     size_t used = packet_consume(c, c->in, c->in_len);

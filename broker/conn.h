@@ -24,7 +24,7 @@ enum conn_state {
 
 /* Why input waits (bits). */
 enum { HOLD_OPENING = 1, HOLD_BACKLOG = 2, HOLD_ACKS = 4, HOLD_STARVED = 8, HOLD_STOPPING = 16, HOLD_OUTPUT = 32, HOLD_REFUSED = 64,
-       HOLD_RATE = 128 };
+       HOLD_RATE = 128, HOLD_SUBSCRIBE = 256 };
 
 struct meter;
 
@@ -58,7 +58,9 @@ struct conn {
     uint32_t keepalive_ms;     /* 1.5 × what CONNECT said; 0: none */
     uint32_t partial_ms;       /* monotonic, its low bits: when the packet began that is not complete */
     uint32_t serial;           /* session->conn_serial when it was attached */
-    uint8_t state, version, hold;
+    uint16_t hold;
+    uint16_t subscribing;      /* SUBSCRIBE packets that go on in later turns (broker/subscribe.h) */
+    uint8_t state, version;
     uint8_t move_to;           /* loop + 1 that it moves to when its input has been kept; 0: stays */
     bool dirty, in_handshakes, in_backlog, in_starved, dead, placed, logged_up;
     bool partial;              /* the timer knows of the packet that is not complete */
@@ -106,8 +108,8 @@ void conn_ack_after_store(struct conn *c, enum store_verb verb, uint16_t packet_
 void conn_mark_dirty(struct conn *c);
 
 /* Input waits, or goes on (at the end of this turn). */
-void conn_hold(struct conn *c, uint8_t why);
-void conn_release(struct conn *c, uint8_t why);
+void conn_hold(struct conn *c, uint16_t why);
+void conn_release(struct conn *c, uint16_t why);
 
 /* The work of loop_turn_end. */
 void conn_handshake_step(struct conn *c);

@@ -13,6 +13,7 @@
 #include "broker/registrar.h"
 #include "broker/sealing.h"
 #include "broker/sessions.h"
+#include "broker/subscribe.h"
 #include "broker/will.h"
 
 #include <assert.h>
@@ -159,6 +160,7 @@ static void after_block(struct ev_loop *ev) EV_NOEXCEPT
     read_clocks(l);
     l->routed = l->routed_qos0 = 0;
     l->visited_before = match_cache_visited(l->cache);
+    l->retained_before = l->retained_visited;
     look_at_others(l);
     STATS_ADD(l, turns, 1);
 }
@@ -270,6 +272,7 @@ static void on_turn_end(struct ev_loop *ev, ev_prepare *w, int revents)
     step_handshakes(l);
     step_backlog(l);
     step_starved(l);
+    subscribe_step(l);
     recheck_step(l);
     sessions_clear_step(l->sessions);
     send_outboxes(l); /* first, so that the others write to their clients while we write to ours */
@@ -289,7 +292,7 @@ static void on_turn_end(struct ev_loop *ev, ev_prepare *w, int revents)
     pause_when_busy(l);
 
     atomic_store(&l->asleep, true);
-    bool more = work_left(l) || atomic_load(&l->mailbox.head) != NULL;
+    bool more = work_left(l) || (l->subscribing.first && !l->stopping) || atomic_load(&l->mailbox.head) != NULL;
     if (more)
         ev_idle_start(ev, &l->again);
     else
@@ -411,6 +414,7 @@ void loop_free(struct loop *l)
         c->will = NULL;
         conn_free(c);
     }
+    subscribe_drop_all(l);
     wills_free(l->wills);
     sessions_free(l->sessions);
     match_cache_free(l->cache);

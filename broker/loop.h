@@ -24,6 +24,7 @@ struct conn;
 struct refused;
 struct session;
 struct sessions;
+struct subscribing;
 struct wills;
 
 #define LOOP_READ_SIZE (64U * 1024)    /* bytes of one recv() */
@@ -96,6 +97,10 @@ struct loop { /* NOLINT(clang-analyzer-optin.performance.Padding): in groups by 
     struct conn_list dirty;            /* have something to send */
     struct conn_list handshakes;       /* readable, before the handshake's end */
     struct conn_list backlog;          /* have undecoded input that is allowed to go on */
+    struct {                           /* SUBSCRIBE packets that go on (broker/subscribe.h) */
+        struct subscribing *first, *last;
+    } subscribing;
+    uint64_t retained_visited, retained_before; /* what SUBSCRIBEs looked at of the retained tree, since ever, and when the turn began */
     struct conn_list starved;          /* publishers stopped because another loop's mailbox is full */
     struct {                           /* before CONNECT, in order of arrival (broker/limits.h) */
         struct conn *first, **last;    /* last: the link that ends the list */

@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
+#include "broker/subscribe.h"
+
 #include "base/log.h"
 #include "base/pool.h"
 #include "broker/access.h"
@@ -12,6 +14,7 @@
 #include "broker/special.h"
 #include "mqtt/encode.h"
 
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -70,7 +73,7 @@ static void send_retained(struct session *s, const uint8_t *filter, size_t len, 
         filter += sizeof SPACES_SEALED - 1;
         len -= sizeof SPACES_SEALED - 1;
     }
-    retained_match(s->loop->broker->retained, filter, len, keep_found, &f);
+    s->loop->retained_visited += retained_match(s->loop->broker->retained, filter, len, keep_found, &f);
     if (f.n > 1)
         qsort(f.list, f.n, sizeof *f.list, oldest_first);
     for (size_t i = 0; i < f.n; i++) {
@@ -108,9 +111,13 @@ struct subscription_op {
     sub_handle handle;
     uint32_t serial, seq;
     bool last;         /* of its packet: the acknowledgement follows */
+    struct subscribing *then; /* … and what is retained; NULL: nothing */
     struct store_past past;
     uint8_t filter[];
 };
+
+static void subscribing_free(struct subscribing *w);
+static void go_on(struct conn *c, struct subscribing *take_w);
 
 static void on_subscription_stored(struct store_op *op, void *owner)
 {
@@ -124,22 +131,27 @@ static void on_subscription_stored(struct store_op *op, void *owner)
         } else {
             if (o->last)
                 conn_ack_ready(s->conn, o->seq);
-            if (op->verb == STORE_SUBSCRIBE)
-                send_past(s, op->u.subscription.filter, op->u.subscription.filter_len, op->u.subscription.options & SUB_QOS);
+            if (o->then)
+                go_on(s->conn, o->then);
+            o->then = NULL;
         }
     }
+    subscribing_free(o->then);
     pool_free(o);
 }
 
-static void store_subscription(struct conn *c, enum store_verb verb, const struct mqtt_filter *f, uint32_t seq, bool last)
+/* take_then: of the last one of a SUBSCRIBE. */
+static void store_subscription(struct conn *c, enum store_verb verb, const struct mqtt_filter *f, uint32_t seq, bool last,
+                               struct subscribing *take_then)
 {
     struct session *s = c->session;
     struct subscription_op *o = pool_alloc(sizeof *o + f->filter.len);
     if (!o) {
+        subscribing_free(take_then);
         conn_fail(c, "out of memory");
         return;
     }
-    *o = (struct subscription_op){.handle = s->subs.handle, .serial = c->serial, .seq = seq, .last = last};
+    *o = (struct subscription_op){.handle = s->subs.handle, .serial = c->serial, .seq = seq, .last = last, .then = take_then};
     memcpy(o->filter, f->filter.p, f->filter.len);
     o->op.verb = verb;
     o->op.done = on_subscription_stored;
@@ -248,6 +260,157 @@ static bool subscribe_one(struct conn *c, const struct mqtt_filter *f, uint8_t *
     return r == MQTT_OK;
 }
 
+/* A packet on its way: its filters are taken one by one. */
+struct subscribing {
+    struct subscribing *next;    /* in loop->subscribing */
+    sub_handle handle;
+    uint32_t serial;             /* of the connection */
+    uint32_t i;                  /* filters that were taken */
+    struct mqtt_subscribe rest;  /* within body */
+    uint8_t *suback;             /* encoded; NULL once it is owed */
+    size_t head;                 /* bytes of it before the codes */
+    bool *granted;               /* by filter; behind body */
+    uint8_t body[];
+};
+
+static void subscribing_free(struct subscribing *w)
+{
+    if (!w)
+        return;
+    pool_free(w->suback);
+    pool_free(w);
+}
+
+/* NULL: out of memory. */
+static struct subscribing *subscribing_new(const struct conn *c, const uint8_t *body, size_t len, const struct mqtt_subscribe *list)
+{
+    struct subscribing *w = pool_alloc(sizeof *w + len + list->count * sizeof *w->granted);
+    if (!w)
+        return NULL;
+    *w = (struct subscribing){.handle = c->session->subs.handle, .serial = c->serial, .rest = *list};
+    memcpy(w->body, body, len);
+    w->rest.next = w->body + (list->next - body);
+    w->rest.end = w->body + (list->end - body);
+    w->granted = (bool *)(w->body + len);
+    w->suback = pool_alloc(MQTT_SUBACK_HEAD_MAX + list->count);
+    if (!w->suback) {
+        subscribing_free(w);
+        return NULL;
+    }
+    w->head = mqtt_encode_suback_head(w->suback, list->packet_id, list->count);
+    return w;
+}
+
+static bool turn_is_used_up(const struct loop *l)
+{
+    return l->retained_visited - l->retained_before >= SUBSCRIBE_VISITS_PER_TURN;
+}
+
+static void owe_suback(struct conn *c, struct subscribing *w, bool ready, uint32_t *seq)
+{
+    session_tell_presence(c->session);
+    conn_owe_bytes(c, w->suback, w->head + w->rest.count, ready, seq);
+    w->suback = NULL;
+}
+
+/* As much as this turn allows. In a clean session a filter is subscribed and its retained messages are queued at once, so that no live message gets
+ * between them; SUBACK is encoded behind the last, and leaves before what is queued. In a persistent one SUBACK is on its way. True: it is over. */
+static bool take_filters(struct conn *c, struct subscribing *w)
+{
+    struct mqtt_filter f;
+    while (!c->failed && w->i < w->rest.count) {
+        if (turn_is_used_up(c->loop))
+            return false;
+        (void)mqtt_next_filter(&w->rest, true, &f);
+        if (w->suback)
+            w->granted[w->i] = subscribe_one(c, &f, &w->suback[w->head + w->i]);
+        if (w->granted[w->i++])
+            send_past(c->session, f.filter.p, f.filter.len, f.options & SUB_QOS);
+    }
+    if (w->suback && !c->failed)
+        owe_suback(c, w, true, NULL);
+    return true;
+}
+
+static void push_waiting(struct loop *l, struct subscribing *w)
+{
+    w->next = NULL;
+    if (l->subscribing.first)
+        l->subscribing.last->next = w;
+    else
+        l->subscribing.first = w;
+    l->subscribing.last = w;
+}
+
+static void go_on(struct conn *c, struct subscribing *take_w)
+{
+    if (!c->loop->subscribing.first && take_filters(c, take_w)) {
+        subscribing_free(take_w);
+        return;
+    }
+    c->subscribing++;
+    conn_hold(c, HOLD_SUBSCRIBE);
+    push_waiting(c->loop, take_w);
+}
+
+/* The input waits, so its end is not read; who has gone needs none of what is left. */
+static bool has_gone(const struct conn *c)
+{
+    struct pollfd p = {.fd = c->io.fd, .events = POLLRDHUP};
+    return poll(&p, 1, 0) > 0;
+}
+
+void subscribe_step(struct loop *l)
+{
+    while (l->subscribing.first && !l->stopping && !turn_is_used_up(l)) {
+        struct subscribing *w = l->subscribing.first;
+        l->subscribing.first = w->next;
+        struct session *s = sessions_get(l->sessions, w->handle);
+        struct conn *c = s && s->conn && s->conn->serial == w->serial ? s->conn : NULL;
+        if (c && !has_gone(c) && !take_filters(c, w)) {
+            push_waiting(l, w);
+            continue;
+        }
+        subscribing_free(w);
+        if (c && --c->subscribing == 0) {
+            conn_release(c, HOLD_SUBSCRIBE);
+            conn_mark_dirty(c);
+        }
+    }
+}
+
+void subscribe_drop_all(struct loop *l)
+{
+    while (l->subscribing.first) {
+        struct subscribing *w = l->subscribing.first;
+        l->subscribing.first = w->next;
+        subscribing_free(w);
+    }
+}
+
+/* For a persistent session: all of the subscriptions at once, then the store, then SUBACK and what is retained. */
+static void subscribe_stored(struct conn *c, struct subscribing *take_w)
+{
+    struct mqtt_subscribe it = take_w->rest;
+    struct mqtt_filter f;
+    uint32_t n_granted = 0, seq = 0;
+    for (uint32_t i = 0; mqtt_next_filter(&it, true, &f); i++) {
+        take_w->granted[i] = subscribe_one(c, &f, &take_w->suback[take_w->head + i]);
+        n_granted += take_w->granted[i];
+    }
+    owe_suback(c, take_w, n_granted == 0, &seq);
+    if (n_granted == 0) {
+        subscribing_free(take_w);
+        return;
+    }
+    it = take_w->rest;
+    for (uint32_t i = 0; n_granted > 0 && mqtt_next_filter(&it, true, &f); i++)
+        if (take_w->granted[i]) {
+            bool last = --n_granted == 0;
+            store_subscription(c, STORE_SUBSCRIBE, &f, seq, last, last ? take_w : NULL);
+        }
+}
+
 void packet_subscribe(struct conn *c, const uint8_t *body, size_t len)
 {
     struct mqtt_subscribe list;
@@ -262,35 +425,13 @@ void packet_subscribe(struct conn *c, const uint8_t *body, size_t len)
             conn_protocol_error(c, MQTT_TOPIC_FILTER_INVALID, "SUBSCRIBE: too many levels, or a malformed $share");
             return;
         }
-    uint8_t *suback = pool_alloc(MQTT_SUBACK_HEAD_MAX + list.count);
-    bool *granted = pool_alloc(list.count * sizeof *granted);
-    if (!suback || !granted) {
-        pool_free(suback);
-        pool_free(granted);
+    struct subscribing *w = subscribing_new(c, body, len, &list);
+    if (!w)
         conn_fail(c, "out of memory");
-        return;
-    }
-    size_t head = mqtt_encode_suback_head(suback, list.packet_id, list.count);
-    struct mqtt_subscribe it = list;
-    uint32_t n_granted = 0, seq = 0;
-    for (uint32_t i = 0; mqtt_next_filter(&it, true, &f); i++) {
-        granted[i] = subscribe_one(c, &f, &suback[head + i]);
-        n_granted += granted[i];
-    }
-    struct session *s = c->session;
-    session_tell_presence(s);
-    bool now = !s->persistent || n_granted == 0;
-    conn_owe_bytes(c, suback, head + list.count, now, &seq);
-    it = list;
-    for (uint32_t i = 0; mqtt_next_filter(&it, true, &f); i++) {
-        if (!granted[i])
-            continue;
-        if (now)
-            send_past(s, f.filter.p, f.filter.len, f.options & SUB_QOS);
-        else
-            store_subscription(c, STORE_SUBSCRIBE, &f, seq, --n_granted == 0);
-    }
-    pool_free(granted);
+    else if (c->session->persistent)
+        subscribe_stored(c, w);
+    else
+        go_on(c, w);
 }
 
 /* ---- UNSUBSCRIBE ---- */
@@ -322,5 +463,5 @@ void packet_unsubscribe(struct conn *c, const uint8_t *body, size_t len)
     uint32_t seq, left = list.count;
     conn_owe(c, MQTT_UNSUBACK, list.packet_id, !s->persistent, &seq); /* also when nothing matched [MQTT-3.10.4-5] */
     for (struct mqtt_subscribe it = list; s->persistent && mqtt_next_filter(&it, false, &f);)
-        store_subscription(c, STORE_UNSUBSCRIBE, &f, seq, --left == 0);
+        store_subscription(c, STORE_UNSUBSCRIBE, &f, seq, --left == 0, NULL);
 }

@@ -138,6 +138,7 @@ struct walk {
 	uint32_t n_levels; /* of the filter */
 	bool all;          /* it ends with '#', which is not counted */
 	uint32_t n_frames;
+	uint64_t visited;
 	struct level levels[TOPIC_LEVELS_MAX];
 	uint32_t hashes[TOPIC_LEVELS_MAX]; /* of levels */
 	struct frame frames[TOPIC_LEVELS_MAX];
@@ -178,6 +179,7 @@ static bool walk_down(struct walk *w, const struct node *n, uint32_t depth)
 {
 	for (; depth < w->n_levels && !is_plus(w->levels[depth]); depth++) {
 		struct level level = w->levels[depth];
+		w->visited++;
 		node_ref kid = kids_find(w->t, node_kids(n), w->hashes[depth], level.p, level.len);
 		if (kid == 0)
 			return true;
@@ -212,14 +214,15 @@ static void look_ahead(const struct walk *w, struct kids k, uint32_t i)
 }
 
 /* Bounded by the nodes that the filter's beginning matches, each once. */
-void retained_match(struct retained *r, const uint8_t *filter, size_t len, bool (*fn)(void *arg, struct msg *m), void *arg)
+uint64_t retained_match(struct retained *r, const uint8_t *filter, size_t len, bool (*fn)(void *arg, struct msg *m), void *arg)
 {
 	struct walk w;
 	w.t = &r->tree;
 	w.fn = fn;
 	w.arg = arg;
+	w.visited = 0;
 	if (!walk_parse(&w, filter, len) || !walk_down(&w, r->tree.root, 0))
-		return;
+		return w.visited;
 	while (w.n_frames > 0) {
 		struct frame *f = &w.frames[w.n_frames - 1];
 		if (f->next == f->kids.cap) {
@@ -229,11 +232,13 @@ void retained_match(struct retained *r, const uint8_t *filter, size_t len, bool 
 		struct kids k = f->kids;
 		uint32_t i = f->next++, depth = f->depth;
 		const struct node *n = kid_at(&w, k, i);
+		w.visited++;
 		look_ahead(&w, k, i);
 		/* A leading wildcard does not match '$' [MQTT-4.7.2-1]. */
 		if (!n || (depth == 1 && n->level_len > 0 && node_level(n)[0] == '$'))
 			continue;
 		if (!walk_down(&w, n, depth))
-			return;
+			break;
 	}
+	return w.visited;
 }

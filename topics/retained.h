@@ -16,8 +16,9 @@ void retained_free(struct retained *r);
 enum err retained_put(struct retained *r, int thread, struct msg *m, uint64_t max) MUST_CHECK;
 
 /* Calls fn for each retained message whose topic matches filter (no $share); fn borrows m and takes its own reference to keep it.
- * fn returns false to stop. The caller is online in the epoch. Order between topics is not defined. */
-void retained_match(struct retained *r, const uint8_t *filter, size_t len, bool (*fn)(void *arg, struct msg *m), void *arg);
+ * fn returns false to stop. The caller is online in the epoch. Order between topics is not defined.
+ * Returns what it cost: places of nodes and their child tables that were looked at. */
+uint64_t retained_match(struct retained *r, const uint8_t *filter, size_t len, bool (*fn)(void *arg, struct msg *m), void *arg);
 
 struct retained_stats { uint64_t messages, bytes; };
 void retained_stats(const struct retained *r, struct retained_stats *out); /* any thread */

@@ -1,6 +1,7 @@
 """Each limit against abuse, with the abuse: it is bounded, counted, logged and audited, and others do not notice."""
 import json
 import re
+import select
 import signal
 import socket
 import ssl
@@ -331,3 +332,23 @@ def test_filters_of_many_shapes_are_refused(start_broker, name):
     assert c.subscribe("$share/g/+/b/+") == [0]
     assert counter(broker, name, "limits/subscriptions") == 2
     assert len(re.findall("max_wildcard_shapes reached", broker.log())) == 2
+
+
+def test_a_subscribe_that_walks_the_retained_tree_thousands_of_times_holds_up_nobody(start_broker, name):
+    """5,000 filters that each look at 20,000 retained topics: what matches comes, and another client's pings are answered meanwhile."""
+    n = 1000 if env.SLOW > 1 else 5000
+    broker = start_broker({"threads": 1, "max_packet_size": 1_000_000})
+    greedy, other = broker.client(name), broker.client(name + "o")
+    for start in range(0, 20_000, 2000):
+        greedy.send(b"".join(p.publish(f"{i}/a", b"x", 0, True) for i in range(start, start + 2000)))
+    greedy.send(p.publish("5/z7", b"first", 0, True) + p.publish(f"3/z{n - 1}", b"second", 0, True) + p.publish("4/z7", b"third", 0, True))
+    greedy.ping()
+    greedy.send(p.subscribe(1, *((f"+/z{i}", 0) for i in range(n))))
+    pings = 0
+    while not select.select([greedy.sock], [], [], 0)[0]:
+        other.ping()
+        pings += 1
+    assert greedy.wait_for(p.SUBACK, 1).codes == [0] * n
+    assert pings > 20
+    assert [greedy.recv_publish(retain=True).payload for _ in range(3)] == [b"first", b"third", b"second"]
+    greedy.ping()

@@ -134,10 +134,28 @@ static void subscribing(unsigned n)
 	turn();
 }
 
+/* A tree that is dear to walk: the second filter waits for a later turn. */
+static void subscribing_by_and_by(unsigned n)
+{
+	char topic[16];
+	for (int i = 0; i < 25000; i++) {
+		int len = snprintf(topic, sizeof topic, "%d", i);
+		struct msg *m = msg_new(&(struct msg_spec){ .topic = topic, .topic_len = (uint16_t)len, .payload = "x", .payload_len = 1 });
+		ck_assert_int_eq(retained_put(rig.b->retained, rig.l->epoch_id, m, 0), ERR_OK);
+		msg_unref(m);
+	}
+	arm(n);
+	TRY(&one, "\x82\x10\x00\x05\x00\x03+/q\x00\x00\x01" "5\x01\x00\x01" "6\x01");
+	turn();
+	turn();
+}
+
 START_TEST(subscribing_and_unsubscribing)
 {
 	each_allocation(subscribing, true);
 	each_allocation(subscribing, false);
+	each_allocation(subscribing_by_and_by, true);
+	each_allocation(subscribing_by_and_by, false);
 }
 END_TEST
 

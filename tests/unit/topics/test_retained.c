@@ -260,6 +260,33 @@ START_TEST(random_filters_find_what_the_reference_says)
 }
 END_TEST
 
+static uint64_t cost(const char *filter)
+{
+	struct seen s = { 0 };
+	return retained_match(tree, bytes(filter), strlen(filter), see, &s);
+}
+
+START_TEST(a_walk_tells_what_it_looked_at)
+{
+	enum { MANY = 1000 };
+	char topic[16];
+	open_tree();
+	ck_assert_int_eq(put("a/b/c", 1), ERR_OK);
+	for (int i = 1; i < MANY; i++) {
+		snprintf(topic, sizeof topic, "%d/x", i);
+		ck_assert_int_eq(put(topic, 1), ERR_OK);
+	}
+	ck_assert_uint_eq(cost("a/b/c"), 3);
+	ck_assert_uint_eq(cost("b/b/c"), 1);
+	ck_assert_uint_ge(cost("+"), MANY);
+	ck_assert_uint_le(cost("+"), 3 * MANY); /* places of a table that is not full */
+	ck_assert_uint_eq(cost("+/nobody"), cost("+") + MANY);
+	ck_assert_uint_eq(cost("+/nobody/+/x"), cost("+") + MANY);
+	ck_assert_uint_ge(cost("#"), cost("+") + MANY);
+	close_tree();
+}
+END_TEST
+
 SUITE_MAIN("retained", the_last_message_of_a_topic_is_kept, an_empty_payload_removes, a_full_tree_takes_updates_but_no_new_topics,
-    too_many_levels_are_refused, the_callback_can_stop, a_message_that_was_seen_can_be_kept_after_it_was_replaced,
+    too_many_levels_are_refused, the_callback_can_stop, a_walk_tells_what_it_looked_at, a_message_that_was_seen_can_be_kept_after_it_was_replaced,
     the_same_message_can_be_put_again, random_filters_find_what_the_reference_says)
