@@ -39,10 +39,11 @@ def test_wills_of_both_views_are_published_after_a_crash(start_broker, pki, name
     reader.ask_keys(name)
     assert reader.mqtt.subscribe((f"$SEALED/{name}/#", 1)) == [1]
     sealed = writer.seal(name + "/sealed", b"sealed will")
-    broker.client(name + "s", pki.member(1), will=(f"$SEALED/{name}/sealed", sealed, 1, False))
-    broker.client(name + "p", pki.member(1), will=(f"{name}/plain", b"plain will", 1, False))
-    broker.client(name + "x", pki.member(2), will=(f"$SEALED/{name}/sealed", sealed, 1, False))  # another's words
+    clients = [broker.client(name + "s", pki.member(1), will=(f"$SEALED/{name}/sealed", sealed, 1, False)),
+               broker.client(name + "p", pki.member(1), will=(f"{name}/plain", b"plain will", 1, False)),
+               broker.client(name + "x", pki.member(2), will=(f"$SEALED/{name}/sealed", sealed, 1, False))]  # another's words
     crash(broker)
+    clients.clear()
     broker.start()
     reader.mqtt = broker.client(name + "r", pki.member(2), clean=False)
     got = {}

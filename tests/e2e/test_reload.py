@@ -369,8 +369,11 @@ def test_reloads_drop_nobody_lose_nothing_and_keep_nothing(start_broker, name, a
     assert "ended after a reload" not in broker.log()
     print(f"{CLIENTS} clients, {RELOADS} reloads, {sent[0]} messages, RssAnon in kB: {memory[0] >> 10}, after a third {memory[RELOADS // 3] >> 10}, "
           f"at the end {memory[-1] >> 10}")
-    if not SANITIZED:
-        assert memory[-1] - memory[RELOADS // 3] < GROWTH_MAX, memory
+    if not SANITIZED:  # what is on its way is gone when nothing has been published for a while
+        deadline = time.monotonic() + env.TIMEOUT_S
+        while broker.memory() - memory[RELOADS // 3] >= GROWTH_MAX:
+            assert time.monotonic() < deadline, memory
+            time.sleep(0.2)
 
 
 def test_systemd_is_told(start_broker):

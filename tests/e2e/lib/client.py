@@ -59,8 +59,9 @@ class RawClient:
         left = deadline - time.monotonic()
         if left <= 0:
             return False
-        r, w, _ = select.select([] if write else [self.sock], [self.sock] if write else [], [], left)
-        return bool(r or w)
+        poll = select.poll()            # select() knows no descriptor above 1023
+        poll.register(self.sock, select.POLLOUT if write else select.POLLIN)
+        return bool(poll.poll(left * 1000))
 
     def send_tcp(self, data, timeout=None):
         """Bytes below TLS, as they are."""
