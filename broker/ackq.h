@@ -11,17 +11,17 @@
 #include <stdint.h>
 
 struct ack {
-    uint8_t *bytes;  /* a packet encoded already (SUBACK), owned; NULL: type and packet_id say it */
-    uint32_t len;    /* of bytes */
-    uint16_t packet_id;
-    uint8_t type;    /* enum mqtt_type */
-    bool ready;
+	uint8_t *bytes;  /* a packet encoded already (SUBACK), owned; NULL: type and packet_id say it */
+	uint32_t len;    /* of bytes */
+	uint16_t packet_id;
+	uint8_t type;    /* enum mqtt_type */
+	bool ready;
 };
 
 struct ackq {
-    struct ack *ring; /* NULL while empty */
-    uint32_t head, count, cap;
-    uint32_t head_seq; /* sequence number of the ack at head */
+	struct ack *ring; /* NULL while empty */
+	uint32_t head, count, cap;
+	uint32_t head_seq; /* sequence number of the ack at head */
 };
 
 /* Appends; *seq names it for ackq_ready. Takes a->bytes, also on ERR_NOMEM. */

@@ -14,9 +14,9 @@
 struct audit_file;
 
 struct audit_file_limits {
-    uint64_t max_size;         /* bytes, at least 64 KiB; 0: no limit */
-    uint32_t max_age_s;        /* 0: no limit */
-    uint32_t checkpoint_lines; /* at least 1 */
+	uint64_t max_size;         /* bytes, at least 64 KiB; 0: no limit */
+	uint32_t max_age_s;        /* 0: no limit */
+	uint32_t checkpoint_lines; /* at least 1 */
 };
 
 /* Opens path for appending, or makes it; the chain goes on behind the last line of it, or of the last rotated file. Takes key. On failure

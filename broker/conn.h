@@ -15,11 +15,11 @@
 
 /* By what is expected next. Edges are in conn_enter. */
 enum conn_state {
-    CONN_HANDSHAKE, /* the TLS handshake */
-    CONN_CONNECT,   /* the CONNECT packet */
-    CONN_OPENING,   /* the store's answer about the session; input waits */
-    CONN_UP,
-    CONN_CLOSING,   /* detached from its session; what is encoded is flushed, then it is freed */
+	CONN_HANDSHAKE, /* the TLS handshake */
+	CONN_CONNECT,   /* the CONNECT packet */
+	CONN_OPENING,   /* the store's answer about the session; input waits */
+	CONN_UP,
+	CONN_CLOSING,   /* detached from its session; what is encoded is flushed, then it is freed */
 };
 
 /* Why input waits (bits). */
@@ -29,45 +29,45 @@ enum { HOLD_OPENING = 1, HOLD_BACKLOG = 2, HOLD_ACKS = 4, HOLD_STARVED = 8, HOLD
 struct meter;
 
 struct conn {
-    ev_io io;                  /* reads, and writes while pending is not empty */
-    struct loop *loop;
-    struct conn *next, **prev; /* loop->conns */
-    struct conn *dirty_next, *handshake_next, *backlog_next, *starved_next, *dead_next;
-    struct transport transport;
-    struct session *session;   /* from CONN_OPENING to the end of CONN_UP */
-    struct identity *identity; /* from CONN_CONNECT on */
-    struct listener *listener;
-    struct msg *will;          /* published unless DISCONNECT comes */
-    uint64_t will_number;      /* of it in the store; 0: it is not there */
-    struct wheel_timer timer;  /* handshake and CONNECT together, then keepalive */
-    uint64_t last_in_ms;       /* monotonic; when the last packet came */
-    struct ackq acks;
-    const char *failed;        /* conn_fail's cause */
+	ev_io io;                  /* reads, and writes while pending is not empty */
+	struct loop *loop;
+	struct conn *next, **prev; /* loop->conns */
+	struct conn *dirty_next, *handshake_next, *backlog_next, *starved_next, *dead_next;
+	struct transport transport;
+	struct session *session;   /* from CONN_OPENING to the end of CONN_UP */
+	struct identity *identity; /* from CONN_CONNECT on */
+	struct listener *listener;
+	struct msg *will;          /* published unless DISCONNECT comes */
+	uint64_t will_number;      /* of it in the store; 0: it is not there */
+	struct wheel_timer timer;  /* handshake and CONNECT together, then keepalive */
+	uint64_t last_in_ms;       /* monotonic; when the last packet came */
+	struct ackq acks;
+	const char *failed;        /* conn_fail's cause */
 
-    uint8_t *in;               /* undecoded plain bytes: an incomplete packet, or all that waits while input is held */
-    uint32_t in_len, in_cap;
-    uint8_t *ctl;              /* encoded control packets, from ctl_off */
-    uint32_t ctl_off, ctl_len, ctl_cap;
-    uint8_t *pending;          /* ciphertext that the socket did not take */
-    uint32_t pending_off, pending_len;
-    struct conn *unfinished_next, **unfinished_prev; /* before CONNECT; prev NULL: not in the list */
-    struct meter *meter;       /* NULL: its identity has no limits (broker/quota.h) */
-    struct msg *big;           /* a PUBLISH whose payload is being sent in pieces */
-    size_t big_left;           /* bytes of it */
+	uint8_t *in;               /* undecoded plain bytes: an incomplete packet, or all that waits while input is held */
+	uint32_t in_len, in_cap;
+	uint8_t *ctl;              /* encoded control packets, from ctl_off */
+	uint32_t ctl_off, ctl_len, ctl_cap;
+	uint8_t *pending;          /* ciphertext that the socket did not take */
+	uint32_t pending_off, pending_len;
+	struct conn *unfinished_next, **unfinished_prev; /* before CONNECT; prev NULL: not in the list */
+	struct meter *meter;       /* NULL: its identity has no limits (broker/quota.h) */
+	struct msg *big;           /* a PUBLISH whose payload is being sent in pieces */
+	size_t big_left;           /* bytes of it */
 
-    uint32_t keepalive_ms;     /* 1.5 × what CONNECT said; 0: none */
-    uint32_t partial_ms;       /* monotonic, its low bits: when the packet began that is not complete */
-    uint32_t serial;           /* session->conn_serial when it was attached */
-    uint16_t hold;
-    uint16_t subscribing;      /* SUBSCRIBE packets that go on in later turns (broker/subscribe.h) */
-    uint8_t state, version;
-    uint8_t move_to;           /* loop + 1 that it moves to when its input has been kept; 0: stays */
-    bool dirty, in_handshakes, in_backlog, in_starved, dead, placed, logged_up;
-    bool partial;              /* the timer knows of the packet that is not complete */
-    uint8_t family;            /* AF_INET, AF_INET6 */
-    uint8_t certificate_level; /* enum validity, as counted (broker/expiry.h) */
-    uint16_t peer_port;
-    uint8_t peer[16];
+	uint32_t keepalive_ms;     /* 1.5 × what CONNECT said; 0: none */
+	uint32_t partial_ms;       /* monotonic, its low bits: when the packet began that is not complete */
+	uint32_t serial;           /* session->conn_serial when it was attached */
+	uint16_t hold;
+	uint16_t subscribing;      /* SUBSCRIBE packets that go on in later turns (broker/subscribe.h) */
+	uint8_t state, version;
+	uint8_t move_to;           /* loop + 1 that it moves to when its input has been kept; 0: stays */
+	bool dirty, in_handshakes, in_backlog, in_starved, dead, placed, logged_up;
+	bool partial;              /* the timer knows of the packet that is not complete */
+	uint8_t family;            /* AF_INET, AF_INET6 */
+	uint8_t certificate_level; /* enum validity, as counted (broker/expiry.h) */
+	uint16_t peer_port;
+	uint8_t peer[16];
 };
 
 /* A new socket from accept(); takes fd (closed on failure). */
@@ -125,20 +125,20 @@ const char *conn_name(const struct conn *c);
 
 /* List helpers for loop.h's struct conn_list. POP takes the first of a list that is not empty. */
 #define CONN_LIST_PUSH(list, c, link)                                                                                  \
-    do {                                                                                                               \
-        (c)->link = NULL;                                                                                              \
-        if ((list)->last)                                                                                              \
-            (list)->last->link = (c);                                                                                  \
-        else                                                                                                           \
-            (list)->first = (c);                                                                                       \
-        (list)->last = (c);                                                                                            \
-    } while (0)
+	do {                                                                                                               \
+		(c)->link = NULL;                                                                                              \
+		if ((list)->last)                                                                                              \
+			(list)->last->link = (c);                                                                                  \
+		else                                                                                                           \
+			(list)->first = (c);                                                                                       \
+		(list)->last = (c);                                                                                            \
+	} while (0)
 #define CONN_LIST_POP(list, c, link)                                                                                   \
-    do {                                                                                                               \
-        (c) = (list)->first;                                                                                           \
-        (list)->first = (c)->link;                                                                                     \
-        if (!(list)->first)                                                                                            \
-            (list)->last = NULL;                                                                                       \
-    } while (0)
+	do {                                                                                                               \
+		(c) = (list)->first;                                                                                           \
+		(list)->first = (c)->link;                                                                                     \
+		if (!(list)->first)                                                                                            \
+			(list)->last = NULL;                                                                                       \
+	} while (0)
 
 #endif

@@ -13,11 +13,11 @@
 #define DIRECTORY_STORE_PREFIX "cert/"
 
 struct known {
-    uint8_t fingerprint[32];
-    const char *cn;     /* NUL-terminated */
-    size_t cn_len;
-    const uint8_t *der;
-    size_t der_len;
+	uint8_t fingerprint[32];
+	const char *cn;     /* NUL-terminated */
+	size_t cn_len;
+	const uint8_t *der;
+	size_t der_len;
 };
 
 struct directory;

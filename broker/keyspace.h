@@ -12,12 +12,12 @@
 
 /* spec's texts borrow: from the space that it came from, or from the caller, until draft_finish. */
 struct draft {
-    struct space_spec spec;
-    struct space *from;                       /* one reference; NULL: a new one */
-    struct space_member *members;             /* spec.members */
-    size_t cap;
-    struct space_epoch epochs[SPACE_EPOCHS_MAX]; /* spec.epochs */
-    uint8_t *root;                            /* of the epoch that was added; secret memory */
+	struct space_spec spec;
+	struct space *from;                       /* one reference; NULL: a new one */
+	struct space_member *members;             /* spec.members */
+	size_t cap;
+	struct space_epoch epochs[SPACE_EPOCHS_MAX]; /* spec.epochs */
+	uint8_t *root;                            /* of the epoch that was added; secret memory */
 };
 
 /* A copy of from, or (NULL) an empty one with a new id. ERR_NOMEM. */

@@ -37,97 +37,97 @@ struct wills;
 
 /* FIFO of connections through one of their link members. */
 struct conn_list {
-    struct conn *first, *last;
+	struct conn *first, *last;
 };
 
 struct accept_watcher {
-    ev_io io;
-    ev_timer retry;                    /* after EMFILE */
-    struct loop *loop;
-    struct listener *listener;
-    int fd;
+	ev_io io;
+	ev_timer retry;                    /* after EMFILE */
+	struct loop *loop;
+	struct listener *listener;
+	int fd;
 };
 
 struct outbox {                        /* mail for another loop, gathered during a turn */
-    struct mail *first, *last;
-    size_t items, bytes;
-    size_t ahead_items, ahead_bytes;   /* in the other's mailbox, as seen once a turn: its counters change too often to be looked at more */
+	struct mail *first, *last;
+	size_t items, bytes;
+	size_t ahead_items, ahead_bytes;   /* in the other's mailbox, as seen once a turn: its counters change too often to be looked at more */
 };
 
 struct loop { /* NOLINT(clang-analyzer-optin.performance.Padding): in groups by what they are about, and a cache line apart */
-    /* What other threads write or look at, in a cache line of its own. */
-    _Alignas(64) struct mailbox mailbox; /* any thread pushes */
-    atomic_bool asleep;                /* about to block or blocked: pushers must wake it */
-    char rest_of_line[64 - sizeof(struct mailbox) - sizeof(atomic_bool)];
+	/* What other threads write or look at, in a cache line of its own. */
+	_Alignas(64) struct mailbox mailbox; /* any thread pushes */
+	atomic_bool asleep;                /* about to block or blocked: pushers must wake it */
+	char rest_of_line[64 - sizeof(struct mailbox) - sizeof(atomic_bool)];
 
-    struct broker *broker;
-    struct policy *policy;             /* one reference; replaced between turns (broker/reload.h) */
-    const struct conf *conf;           /* the policy's */
-    struct space_map *spaces;          /* one reference; NULL: there are no key spaces */
-    struct sealer *sealer;             /* broker/sealing.h; NULL until a message is sealed or opened */
-    uint32_t rules;                    /* counts changes of what clients may do: policies and key spaces' members */
-    unsigned index;
-    int epoch_id;
-    struct ev_loop *ev;
-    int epoll_fd;                      /* libev's own, or -1 */
-    ev_prepare turn_end;
-    ev_async wake;
-    ev_timer tick;
-    ev_idle again;                     /* active: do not block, there is work left */
-    pthread_t thread;
+	struct broker *broker;
+	struct policy *policy;             /* one reference; replaced between turns (broker/reload.h) */
+	const struct conf *conf;           /* the policy's */
+	struct space_map *spaces;          /* one reference; NULL: there are no key spaces */
+	struct sealer *sealer;             /* broker/sealing.h; NULL until a message is sealed or opened */
+	uint32_t rules;                    /* counts changes of what clients may do: policies and key spaces' members */
+	unsigned index;
+	int epoch_id;
+	struct ev_loop *ev;
+	int epoll_fd;                      /* libev's own, or -1 */
+	ev_prepare turn_end;
+	ev_async wake;
+	ev_timer tick;
+	ev_idle again;                     /* active: do not block, there is work left */
+	pthread_t thread;
 
-    struct outbox out[LOOPS_MAX];
-    atomic_uint ops;                   /* store operations whose done() is outstanding */
+	struct outbox out[LOOPS_MAX];
+	atomic_uint ops;                   /* store operations whose done() is outstanding */
 
-    struct wheel *wheel;
-    uint64_t tick_due_ms;              /* when tick fires; 0: not set */
-    uint64_t now_ms, wall_ms;          /* monotonic and wall clock, read once a turn */
-    uint64_t turn_began_us;            /* monotonic */
+	struct wheel *wheel;
+	uint64_t tick_due_ms;              /* when tick fires; 0: not set */
+	uint64_t now_ms, wall_ms;          /* monotonic and wall clock, read once a turn */
+	uint64_t turn_began_us;            /* monotonic */
 
-    struct match_cache *cache;
-    uint64_t visited_before;           /* match_cache_visited when the turn began */
-    struct tls_known *known;           /* certificates' signatures; of this policy; NULL: none are remembered */
-    struct access_cache *access;       /* NULL until there is an acl_file */
-    struct sessions *sessions;
-    struct refused *refused;           /* publishers that wait for room in the store (broker/refused.h) */
-    struct wheel_timer retry;          /* of their messages */
-    struct wills *wills;               /* that a crash left; NULL: none */
-    struct floods *floods;             /* NULL until there is something to count (broker/audit_flood.h) */
-    struct conn *conns;                /* all of them (list through conn.next) */
-    struct conn_list dirty;            /* have something to send */
-    struct conn_list handshakes;       /* readable, before the handshake's end */
-    struct conn_list backlog;          /* have undecoded input that is allowed to go on */
-    struct {                           /* SUBSCRIBE packets that go on (broker/subscribe.h) */
-        struct subscribing *first, *last;
-    } subscribing;
-    uint64_t retained_visited, retained_before; /* what SUBSCRIBEs looked at of the retained tree, since ever, and when the turn began */
-    struct conn_list starved;          /* publishers stopped because another loop's mailbox is full */
-    struct {                           /* before CONNECT, in order of arrival (broker/limits.h) */
-        struct conn *first, **last;    /* last: the link that ends the list */
-        uint32_t count;
-    } unfinished;
-    struct conn_list dead;             /* to be freed at the end of the turn */
-    struct accept_watcher *accepts;    /* one for each listener */
+	struct match_cache *cache;
+	uint64_t visited_before;           /* match_cache_visited when the turn began */
+	struct tls_known *known;           /* certificates' signatures; of this policy; NULL: none are remembered */
+	struct access_cache *access;       /* NULL until there is an acl_file */
+	struct sessions *sessions;
+	struct refused *refused;           /* publishers that wait for room in the store (broker/refused.h) */
+	struct wheel_timer retry;          /* of their messages */
+	struct wills *wills;               /* that a crash left; NULL: none */
+	struct floods *floods;             /* NULL until there is something to count (broker/audit_flood.h) */
+	struct conn *conns;                /* all of them (list through conn.next) */
+	struct conn_list dirty;            /* have something to send */
+	struct conn_list handshakes;       /* readable, before the handshake's end */
+	struct conn_list backlog;          /* have undecoded input that is allowed to go on */
+	struct {                           /* SUBSCRIBE packets that go on (broker/subscribe.h) */
+		struct subscribing *first, *last;
+	} subscribing;
+	uint64_t retained_visited, retained_before; /* what SUBSCRIBEs looked at of the retained tree, since ever, and when the turn began */
+	struct conn_list starved;          /* publishers stopped because another loop's mailbox is full */
+	struct {                           /* before CONNECT, in order of arrival (broker/limits.h) */
+		struct conn *first, **last;    /* last: the link that ends the list */
+		uint32_t count;
+	} unfinished;
+	struct conn_list dead;             /* to be freed at the end of the turn */
+	struct accept_watcher *accepts;    /* one for each listener */
 
-    uint8_t *read_buf, *plain_buf, *encode_buf, *cipher_buf;
-    size_t plain_used, encode_used;    /* bytes of these buffers written since they were wiped */
-    bool secrets;                      /* … among them payloads that are stored encrypted */
-    struct run run;                    /* alike PUBLISH packets of the connection that is being read */
-    unsigned routed;                   /* deliveries of this turn */
-    unsigned routed_qos0;              /* of these, the ones that wait for no acknowledgement */
-    struct {                           /* after a reload: where judging again has come to (broker/recheck.h) */
-        bool active;
-        bool of_policy;                /* the policy waits for its end */
-        struct round *round;           /* a round of the registrar does; or NULL */
-        uint32_t slot;                 /* of sessions */
-        struct conn *conn;             /* the next; moved on when that one is unlinked */
-        bool conns_only;               /* not for a reload */
-    } recheck;
-    struct wheel_timer expiry;         /* the next look at the clients' certificates (broker/expiry.h) */
-    bool stopping;                     /* reads and accepts no more */
-    bool ending;                       /* ends when its last connection is gone */
-    atomic_bool drained;               /* stopping, and nothing is left to flush; read by broker_stop */
-    struct stats stats;
+	uint8_t *read_buf, *plain_buf, *encode_buf, *cipher_buf;
+	size_t plain_used, encode_used;    /* bytes of these buffers written since they were wiped */
+	bool secrets;                      /* … among them payloads that are stored encrypted */
+	struct run run;                    /* alike PUBLISH packets of the connection that is being read */
+	unsigned routed;                   /* deliveries of this turn */
+	unsigned routed_qos0;              /* of these, the ones that wait for no acknowledgement */
+	struct {                           /* after a reload: where judging again has come to (broker/recheck.h) */
+		bool active;
+		bool of_policy;                /* the policy waits for its end */
+		struct round *round;           /* a round of the registrar does; or NULL */
+		uint32_t slot;                 /* of sessions */
+		struct conn *conn;             /* the next; moved on when that one is unlinked */
+		bool conns_only;               /* not for a reload */
+	} recheck;
+	struct wheel_timer expiry;         /* the next look at the clients' certificates (broker/expiry.h) */
+	bool stopping;                     /* reads and accepts no more */
+	bool ending;                       /* ends when its last connection is gone */
+	atomic_bool drained;               /* stopping, and nothing is left to flush; read by broker_stop */
+	struct stats stats;
 };
 
 struct loop *loop_new(struct broker *b, unsigned index) MUST_CHECK;
@@ -139,8 +139,8 @@ void loop_send(struct loop *from, unsigned to, struct mail *m, size_t bytes);
 /* Is loop `to` so far behind that publishers have to wait? As of the beginning of the turn, and by what this turn has added. */
 static inline bool loop_overloaded(const struct loop *from, unsigned to)
 {
-    const struct outbox *o = &from->out[to];
-    return o->ahead_items + o->items > MAILBOX_ITEMS_HIGH || o->ahead_bytes + o->bytes > MAILBOX_BYTES_HIGH;
+	const struct outbox *o = &from->out[to];
+	return o->ahead_items + o->items > MAILBOX_ITEMS_HIGH || o->ahead_bytes + o->bytes > MAILBOX_BYTES_HIGH;
 }
 
 /* Arms t on this loop's wheel. */

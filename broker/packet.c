@@ -8,130 +8,130 @@
 
 static void packet_ack(struct conn *c, enum mqtt_type type, const uint8_t *body, size_t len)
 {
-    struct mqtt_ack a;
-    enum mqtt_reason r = mqtt_decode_ack((enum mqtt_version)c->version, body, len, &a);
-    bool known = false;
-    if (r == MQTT_OK && type == MQTT_PUBACK)
-        known = session_puback(c->session, a.packet_id);
-    else if (r == MQTT_OK && type == MQTT_PUBREC)
-        known = session_pubrec(c->session, a.packet_id);
-    else if (r == MQTT_OK)
-        known = session_pubcomp(c->session, a.packet_id);
-    if (r != MQTT_OK || !known)
-        conn_protocol_error(c, r != MQTT_OK ? r : MQTT_PACKET_ID_NOT_FOUND, mqtt_type_name(type));
+	struct mqtt_ack a;
+	enum mqtt_reason r = mqtt_decode_ack((enum mqtt_version)c->version, body, len, &a);
+	bool known = false;
+	if (r == MQTT_OK && type == MQTT_PUBACK)
+		known = session_puback(c->session, a.packet_id);
+	else if (r == MQTT_OK && type == MQTT_PUBREC)
+		known = session_pubrec(c->session, a.packet_id);
+	else if (r == MQTT_OK)
+		known = session_pubcomp(c->session, a.packet_id);
+	if (r != MQTT_OK || !known)
+		conn_protocol_error(c, r != MQTT_OK ? r : MQTT_PACKET_ID_NOT_FOUND, mqtt_type_name(type));
 }
 
 /* PUBCOMP is the answer whether we know the identifier or not: the first one may have been lost [MQTT-4.3.3-2]. */
 static void packet_pubrel(struct conn *c, const uint8_t *body, size_t len)
 {
-    struct mqtt_ack a;
-    enum mqtt_reason r = mqtt_decode_ack((enum mqtt_version)c->version, body, len, &a);
-    if (r != MQTT_OK) {
-        conn_protocol_error(c, r, "PUBREL");
-        return;
-    }
-    uint32_t seq;
-    bool stored = pidset_remove(&c->session->received, a.packet_id) && c->session->persistent;
-    conn_owe(c, MQTT_PUBCOMP, a.packet_id, !stored, &seq);
-    if (stored)
-        conn_ack_after_store(c, STORE_QOS2_DONE, a.packet_id, seq);
+	struct mqtt_ack a;
+	enum mqtt_reason r = mqtt_decode_ack((enum mqtt_version)c->version, body, len, &a);
+	if (r != MQTT_OK) {
+		conn_protocol_error(c, r, "PUBREL");
+		return;
+	}
+	uint32_t seq;
+	bool stored = pidset_remove(&c->session->received, a.packet_id) && c->session->persistent;
+	conn_owe(c, MQTT_PUBCOMP, a.packet_id, !stored, &seq);
+	if (stored)
+		conn_ack_after_store(c, STORE_QOS2_DONE, a.packet_id, seq);
 }
 
 static void packet_pingreq(struct conn *c)
 {
-    uint8_t *p = conn_ctl(c, MQTT_PINGRESP_SIZE);
-    if (p)
-        conn_ctl_add(c, mqtt_encode_pingresp(p));
+	uint8_t *p = conn_ctl(c, MQTT_PINGRESP_SIZE);
+	if (p)
+		conn_ctl_add(c, mqtt_encode_pingresp(p));
 }
 
 /* One packet, complete. Types that a server never gets are protocol errors. */
 static void dispatch(struct conn *c, const struct mqtt_frame *f, const uint8_t *body)
 {
-    switch ((enum mqtt_type)f->type) {
-    case MQTT_CONNECT:
-        packet_connect(c, body, f->remaining_len);
-        return;
-    case MQTT_PUBLISH:
-        packet_publish(c, f->flags, body, f->remaining_len);
-        return;
-    case MQTT_PUBACK:
-    case MQTT_PUBREC:
-    case MQTT_PUBCOMP:
-        packet_ack(c, (enum mqtt_type)f->type, body, f->remaining_len);
-        return;
-    case MQTT_PUBREL:
-        packet_pubrel(c, body, f->remaining_len);
-        return;
-    case MQTT_SUBSCRIBE:
-        packet_subscribe(c, body, f->remaining_len);
-        return;
-    case MQTT_UNSUBSCRIBE:
-        packet_unsubscribe(c, body, f->remaining_len);
-        return;
-    case MQTT_PINGREQ:
-        packet_pingreq(c);
-        return;
-    case MQTT_DISCONNECT:
-        conn_end(c, LOG_INFO, false, "disconnected");
-        return;
-    case MQTT_CONNACK:
-    case MQTT_SUBACK:
-    case MQTT_UNSUBACK:
-    case MQTT_PINGRESP:
-    case MQTT_AUTH:
-        break;
-    }
-    conn_protocol_error(c, MQTT_PROTOCOL_ERROR, mqtt_type_name((enum mqtt_type)f->type));
+	switch ((enum mqtt_type)f->type) {
+	case MQTT_CONNECT:
+		packet_connect(c, body, f->remaining_len);
+		return;
+	case MQTT_PUBLISH:
+		packet_publish(c, f->flags, body, f->remaining_len);
+		return;
+	case MQTT_PUBACK:
+	case MQTT_PUBREC:
+	case MQTT_PUBCOMP:
+		packet_ack(c, (enum mqtt_type)f->type, body, f->remaining_len);
+		return;
+	case MQTT_PUBREL:
+		packet_pubrel(c, body, f->remaining_len);
+		return;
+	case MQTT_SUBSCRIBE:
+		packet_subscribe(c, body, f->remaining_len);
+		return;
+	case MQTT_UNSUBSCRIBE:
+		packet_unsubscribe(c, body, f->remaining_len);
+		return;
+	case MQTT_PINGREQ:
+		packet_pingreq(c);
+		return;
+	case MQTT_DISCONNECT:
+		conn_end(c, LOG_INFO, false, "disconnected");
+		return;
+	case MQTT_CONNACK:
+	case MQTT_SUBACK:
+	case MQTT_UNSUBACK:
+	case MQTT_PINGRESP:
+	case MQTT_AUTH:
+		break;
+	}
+	conn_protocol_error(c, MQTT_PROTOCOL_ERROR, mqtt_type_name((enum mqtt_type)f->type));
 }
 
 /* Is this packet allowed now, and not too large? CONNECT comes first, and once [MQTT-3.1.0-1, MQTT-3.1.0-2]. */
 static enum mqtt_reason admit(const struct conn *c, const struct mqtt_frame *f)
 {
-    const struct conf *conf = c->loop->conf;
-    bool before = c->state == CONN_CONNECT;
-    if (before != (f->type == MQTT_CONNECT))
-        return MQTT_PROTOCOL_ERROR;
-    if (mqtt_frame_size(f) > (before ? conf->max_connect_packet_size : conf->max_packet_size))
-        return MQTT_PACKET_TOO_LARGE;
-    return MQTT_OK;
+	const struct conf *conf = c->loop->conf;
+	bool before = c->state == CONN_CONNECT;
+	if (before != (f->type == MQTT_CONNECT))
+		return MQTT_PROTOCOL_ERROR;
+	if (mqtt_frame_size(f) > (before ? conf->max_connect_packet_size : conf->max_packet_size))
+		return MQTT_PACKET_TOO_LARGE;
+	return MQTT_OK;
 }
 
 static void end_run(struct conn *c)
 {
-    if (run_end(c->loop) && c->state == CONN_UP)
-        publish_hold_back(c);
+	if (run_end(c->loop) && c->state == CONN_UP)
+		publish_hold_back(c);
 }
 
 size_t packet_consume(struct conn *c, const uint8_t *buf, size_t len)
 {
-    size_t used = 0;
-    while (used < len && !c->hold && !c->failed && c->state != CONN_CLOSING) {
-        struct mqtt_frame f;
-        enum mqtt_reason r = mqtt_decode_frame((enum mqtt_version)c->version, buf + used, len - used, &f);
-        if (r == MQTT_NEED_MORE)
-            break;
-        if (r == MQTT_OK)
-            r = admit(c, &f);
-        if (r != MQTT_OK) {
-            end_run(c);
-            conn_protocol_error(c, r, r == MQTT_MALFORMED ? "fixed header" : mqtt_type_name((enum mqtt_type)f.type));
-            break;
-        }
-        if (len - used < mqtt_frame_size(&f))
-            break;
-        c->last_in_ms = c->loop->now_ms;
-        STATS_ADD(c->loop, packets_received, 1);
-        const uint8_t *body = buf + used + f.header_len;
-        if (f.type != MQTT_PUBLISH || !run_take(c, f.flags, body, f.remaining_len)) {
-            end_run(c);
-            dispatch(c, &f, body);
-        }
-        if (c->meter)
-            quota_packet(c, f.type == MQTT_PUBLISH, mqtt_frame_size(&f));
-        if (c->move_to) /* CONNECT is decoded again on the loop that it belongs to */
-            break;
-        used += mqtt_frame_size(&f);
-    }
-    end_run(c);
-    return used;
+	size_t used = 0;
+	while (used < len && !c->hold && !c->failed && c->state != CONN_CLOSING) {
+		struct mqtt_frame f;
+		enum mqtt_reason r = mqtt_decode_frame((enum mqtt_version)c->version, buf + used, len - used, &f);
+		if (r == MQTT_NEED_MORE)
+			break;
+		if (r == MQTT_OK)
+			r = admit(c, &f);
+		if (r != MQTT_OK) {
+			end_run(c);
+			conn_protocol_error(c, r, r == MQTT_MALFORMED ? "fixed header" : mqtt_type_name((enum mqtt_type)f.type));
+			break;
+		}
+		if (len - used < mqtt_frame_size(&f))
+			break;
+		c->last_in_ms = c->loop->now_ms;
+		STATS_ADD(c->loop, packets_received, 1);
+		const uint8_t *body = buf + used + f.header_len;
+		if (f.type != MQTT_PUBLISH || !run_take(c, f.flags, body, f.remaining_len)) {
+			end_run(c);
+			dispatch(c, &f, body);
+		}
+		if (c->meter)
+			quota_packet(c, f.type == MQTT_PUBLISH, mqtt_frame_size(&f));
+		if (c->move_to) /* CONNECT is decoded again on the loop that it belongs to */
+			break;
+		used += mqtt_frame_size(&f);
+	}
+	end_run(c);
+	return used;
 }

@@ -12,9 +12,9 @@
 #define PIDSET_ARRAY_MAX 32U
 
 struct pidset {
-    uint16_t *array; /* count of them while count <= PIDSET_ARRAY_MAX and bits is NULL */
-    uint8_t *bits;   /* 65,536 bits */
-    uint32_t count;
+	uint16_t *array; /* count of them while count <= PIDSET_ARRAY_MAX and bits is NULL */
+	uint8_t *bits;   /* 65,536 bits */
+	uint32_t count;
 };
 
 bool pidset_has(const struct pidset *s, uint16_t id);

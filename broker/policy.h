@@ -14,19 +14,19 @@
 #include <stdatomic.h>
 
 struct policy {
-    atomic_uint refs;
-    atomic_uint busy;                 /* loops that have not finished going over to it */
-    unsigned generation;              /* 1 at the start, one more for each reload; immutable as all below */
-    struct policy *next;              /* main thread: of those that are retired */
-    struct conf *conf;
-    struct acl *acl;                  /* NULL: no acl_file */
-    uint32_t max_connections;         /* of all listeners */
-    struct keypair *signer;           /* the first TLS listener's: signs envelopes; NULL: none, or of a kind that cannot. Registrar's thread */
-    uint8_t server[32];               /* SHA-256 of its certificate; zeros without signer */
-    struct trust *trust;              /* its authorities; NULL: none */
-    struct topics_file *topics;       /* NULL: no topics_file */
-    size_t n_listeners;
-    struct tls_ctx *tls[];            /* of each of conf's listeners; NULL: plain text on loopback */
+	atomic_uint refs;
+	atomic_uint busy;                 /* loops that have not finished going over to it */
+	unsigned generation;              /* 1 at the start, one more for each reload; immutable as all below */
+	struct policy *next;              /* main thread: of those that are retired */
+	struct conf *conf;
+	struct acl *acl;                  /* NULL: no acl_file */
+	uint32_t max_connections;         /* of all listeners */
+	struct keypair *signer;           /* the first TLS listener's: signs envelopes; NULL: none, or of a kind that cannot. Registrar's thread */
+	uint8_t server[32];               /* SHA-256 of its certificate; zeros without signer */
+	struct trust *trust;              /* its authorities; NULL: none */
+	struct topics_file *topics;       /* NULL: no topics_file */
+	size_t n_listeners;
+	struct tls_ctx *tls[];            /* of each of conf's listeners; NULL: plain text on loopback */
 };
 
 /* Loads the files that conf names, and takes conf (freed on failure). loops: how many there are. NULL: what is wrong was printed

@@ -7,17 +7,17 @@
 #include "broker/session.h"
 
 enum publish_result {
-    PUBLISH_DONE,     /* nothing durable needs it: acknowledge now */
-    PUBLISH_DEFERRED, /* the store's answer will mark the ack ready */
-    PUBLISH_NOMEM,
+	PUBLISH_DONE,     /* nothing durable needs it: acknowledge now */
+	PUBLISH_DEFERRED, /* the store's answer will mark the ack ready */
+	PUBLISH_NOMEM,
 };
 
 /* Who gets the answer of a deferred publish. */
 struct publish_origin {
-    struct session *session; /* NULL: the broker itself, or a will */
-    uint16_t packet_id;      /* to remember in the store: QoS 2 of a persistent session; else 0 */
-    uint32_t ack_seq;        /* of the connection's ackq, pushed already */
-    uint64_t will;           /* in the store: goes in the transaction that keeps the message; 0: none */
+	struct session *session; /* NULL: the broker itself, or a will */
+	uint16_t packet_id;      /* to remember in the store: QoS 2 of a persistent session; else 0 */
+	uint32_t ack_seq;        /* of the connection's ackq, pushed already */
+	uint64_t will;           /* in the store: goes in the transaction that keeps the message; 0: none */
 };
 
 /* Publishes m (borrowed). from may be NULL. */

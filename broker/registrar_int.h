@@ -16,39 +16,39 @@
 
 /* A subscription to $KEYS/… that a round found, or that asks. */
 struct asker {
-    struct asker *next;
-    sub_handle handle;
-    struct identity *identity; /* one reference */
-    uint8_t qos;
-    size_t len;
-    uint8_t filter[];          /* $KEYS/<topic> */
+	struct asker *next;
+	sub_handle handle;
+	struct identity *identity; /* one reference */
+	uint8_t qos;
+	size_t len;
+	uint8_t filter[];          /* $KEYS/<topic> */
 };
 
 struct registrar {
-    struct broker *b;
-    struct policy *policy;     /* one reference */
-    struct space_map *map;     /* one reference; NULL: no spaces */
-    struct directory *directory;
-    struct envelopes *envelopes;
-    struct asker *askers;      /* what the round under way has found */
-    unsigned answered;         /* of what it waits for */
-    struct mailbox inbox, answers;
-    sem_t wake, answer;
-    pthread_t thread;
-    bool started;              /* main thread */
-    bool alone;                /* neither loops nor the store's thread run yet: changes are made on the spot */
-    bool pending;              /* something is not yet as the topics_file declares it */
-    atomic_bool stopping;
-    atomic_bool in_use;        /* certificates are worth knowing */
+	struct broker *b;
+	struct policy *policy;     /* one reference */
+	struct space_map *map;     /* one reference; NULL: no spaces */
+	struct directory *directory;
+	struct envelopes *envelopes;
+	struct asker *askers;      /* what the round under way has found */
+	unsigned answered;         /* of what it waits for */
+	struct mailbox inbox, answers;
+	sem_t wake, answer;
+	pthread_t thread;
+	bool started;              /* main thread */
+	bool alone;                /* neither loops nor the store's thread run yet: changes are made on the spot */
+	bool pending;              /* something is not yet as the topics_file declares it */
+	atomic_bool stopping;
+	atomic_bool in_use;        /* certificates are worth knowing */
 };
 
 /* What a change is about. */
 struct change {
-    struct space *old;         /* NULL: the space is new */
-    struct space *next;        /* NULL: it is deleted */
-    bool turned;               /* next has another epoch: envelopes go out before it is used */
-    bool members;              /* its members are others, or may do other things */
-    bool cut;                  /* somebody is no longer a member */
+	struct space *old;         /* NULL: the space is new */
+	struct space *next;        /* NULL: it is deleted */
+	bool turned;               /* next has another epoch: envelopes go out before it is used */
+	bool members;              /* its members are others, or may do other things */
+	bool cut;                  /* somebody is no longer a member */
 };
 /* Makes a change durable and brings it to all loops; on return it is in force everywhere. ERR_NOMEM, or the store's error: nothing has changed. */
 enum err registrar_apply(struct registrar *r, const struct change *c) MUST_CHECK;

@@ -12,10 +12,10 @@ enum route_phase { ROUTE_ALL, ROUTE_NOW, ROUTE_COMMITTED, ROUTE_HISTORY };
 /* Does this target get m only after the commit? */
 static inline bool route_waits(const struct msg *m, const struct target *t)
 {
-    unsigned qos = t->options & SUB_QOS;
-    if (m->qos < qos)
-        qos = m->qos;
-    return qos > 0 && (qos == 2 || sub_handle_persistent(t->handle));
+	unsigned qos = t->options & SUB_QOS;
+	if (m->qos < qos)
+		qos = m->qos;
+	return qos > 0 && (qos == 2 || sub_handle_persistent(t->handle));
 }
 
 /* Delivers m to mt's targets (both borrowed). record: of the store, or 0. */

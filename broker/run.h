@@ -17,18 +17,18 @@ struct conn;
 struct loop;
 
 struct run {
-    struct match *offered;      /* by run_offer; NULL: the message may not begin a run */
-    struct match *match;        /* NULL: there is no run. Borrowed from the loop's cache, where no other topic is looked up meanwhile */
-    struct mqtt_bytes topic;    /* in the read buffer */
-    uint8_t flags;              /* of the fixed header */
-    uint32_t n, max;            /* messages that wait in msgs, and how many may */
-    struct msg *msgs[RUN_MAX];  /* one reference each */
+	struct match *offered;      /* by run_offer; NULL: the message may not begin a run */
+	struct match *match;        /* NULL: there is no run. Borrowed from the loop's cache, where no other topic is looked up meanwhile */
+	struct mqtt_bytes topic;    /* in the read buffer */
+	uint8_t flags;              /* of the fixed header */
+	uint32_t n, max;            /* messages that wait in msgs, and how many may */
+	struct msg *msgs[RUN_MAX];  /* one reference each */
 };
 
 /* The message that is being published went to all that mt has at once: it may begin a run. */
 static inline void run_offer(struct run *r, struct match *mt)
 {
-    r->offered = mt;
+	r->offered = mt;
 }
 /* Its packet, from c, is p, and its match was offered: alike ones may follow. */
 void run_begin(struct conn *c, uint8_t flags, const struct mqtt_publish *p);

@@ -14,11 +14,11 @@ struct sealer; /* a loop's: its stream as a sender, and content keys in use */
 void sealer_free(struct sealer *s); /* wipes; NULL is fine */
 
 enum admission {
-    ADMIT_ELSEWHERE, /* no key space covers it */
-    ADMIT_OK,        /* *out is to be published, and the caller's */
-    ADMIT_DROP,      /* acknowledged and dropped: it would never become good; *why */
-    ADMIT_END,       /* not acknowledged, the connection ends: sealed again it may be good; *why */
-    ADMIT_NOMEM,
+	ADMIT_ELSEWHERE, /* no key space covers it */
+	ADMIT_OK,        /* *out is to be published, and the caller's */
+	ADMIT_DROP,      /* acknowledged and dropped: it would never become good; *why */
+	ADMIT_END,       /* not acknowledged, the connection ends: sealed again it may be good; *why */
+	ADMIT_NOMEM,
 };
 /* Judges a PUBLISH or will (spec: its topic as sent, payload, QoS, RETAIN) by who, and makes the message that takes its way. */
 enum admission sealing_admit(struct loop *l, const struct identity *who, const struct msg_spec *spec, struct msg **out, const char **why);

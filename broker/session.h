@@ -22,13 +22,13 @@ struct special;
 
 /* A message on its way to one receiver: what differs per receiver. */
 struct entry {
-    struct msg *msg;           /* one reference; NULL once only PUBREL/PUBCOMP is left, or the entry is done */
-    uint64_t record;           /* in the store: of the session's queue there, or (past) of the history; 0: in memory only */
-    struct share_group *group; /* one reference, when it came by a shared subscription */
-    uint32_t sub_id;
-    uint16_t packet_id;        /* 0: not sent yet */
-    uint8_t qos : 2, retain : 1, dup : 1, past : 1, told : 1; /* past: a replay brought it; told: the store knows packet_id */
-    uint8_t state;             /* enum entry_state */
+	struct msg *msg;           /* one reference; NULL once only PUBREL/PUBCOMP is left, or the entry is done */
+	uint64_t record;           /* in the store: of the session's queue there, or (past) of the history; 0: in memory only */
+	struct share_group *group; /* one reference, when it came by a shared subscription */
+	uint32_t sub_id;
+	uint16_t packet_id;        /* 0: not sent yet */
+	uint8_t qos : 2, retain : 1, dup : 1, past : 1, told : 1; /* past: a replay brought it; told: the store knows packet_id */
+	uint8_t state;             /* enum entry_state */
 };
 _Static_assert(sizeof(struct entry) == 32, "an entry is 32 bytes");
 
@@ -42,56 +42,56 @@ enum entry_state { ENTRY_QUEUED, ENTRY_SAVING, ENTRY_SENT, ENTRY_RELEASING, ENTR
 
 /* A ring of entries; owns no memory while empty. */
 struct entry_ring {
-    struct entry *e;
-    uint32_t head, count, cap; /* cap: a power of two, or 0 */
+	struct entry *e;
+	uint32_t head, count, cap; /* cap: a power of two, or 0 */
 };
 
 struct session {
-    UT_hash_handle hh;          /* in sessions.by_id */
-    struct loop *loop;
-    struct conn *conn;          /* NULL while away */
-    struct identity *identity;
-    struct sub_set subs;        /* its handle names the session everywhere */
-    struct entry_ring queue;    /* not sent */
-    struct entry_ring inflight; /* sent, QoS 1 and 2; done ones in the middle are gaps */
-    struct pidset received;     /* QoS 2 packet identifiers from the client, not released */
-    struct pidset sent_ids;     /* packet identifiers of entries, here or in flight */
-    size_t queue_bytes;         /* of the messages in queue */
-    uint32_t inflight_count;    /* entries in inflight that are not done */
-    uint32_t window;            /* most of them at a time */
-    uint32_t saving;            /* entries at the front of queue whose packet identifier the store knows or is being told */
-    uint32_t releasing;         /* entries whose PUBREL waits for the store */
-    uint32_t deferred;          /* messages from this session that wait for the store */
-    uint32_t conn_serial;       /* counts connections: answers of the store find out if theirs is still there */
-    size_t deferred_bytes;      /* of them */
-    uint16_t last_packet_id;
-    uint16_t client_id_len;     /* bytes */
-    bool persistent;
-    bool overflow_logged : 1;
-    bool member : 1;            /* has, or had, a shared subscription */
-    bool keys : 1;              /* subscribes to $KEYS/… */
-    bool judge;                 /* some subscription covers topics that it may not read: every message is looked at */
-    uint8_t deferred_topics;    /* a bit for the topic of each deferred message above QoS 0; other topics may share it */
-    uint32_t judged;            /* loop->rules under which subscriptions were judged */
-    /* Cursor into the store's queue (persistent sessions). While it is on, live copies are ignored: pages bring them. */
-    bool cursor, page_pending;
-    bool restored;              /* by a start: packet identifiers in use are in the store's first page, not in sent_ids yet */
-    uint8_t deferred_qos2_topics; /* as deferred_topics, at QoS 2 */
-    uint64_t page_after;        /* the next page starts behind this record */
-    uint64_t floor;             /* everything up to here came by pages: a live copy of it is late, and dropped */
-    uint64_t ignored;           /* highest live record that was ignored */
-    struct refused *refused;    /* NULL until it has a message for the store */
-    struct replay *replays;     /* the past of new subscriptions, on its way */
-    struct special *specials;   /* subscriptions to $HISTORY/… */
-    uint64_t expiry_s;          /* after the connection's end; 0: never */
-    struct wheel_timer timer;   /* away: its expiry; connected: to tell the store what is in flight */
-    char client_id[];           /* not NUL-terminated; see client_id_len */
+	UT_hash_handle hh;          /* in sessions.by_id */
+	struct loop *loop;
+	struct conn *conn;          /* NULL while away */
+	struct identity *identity;
+	struct sub_set subs;        /* its handle names the session everywhere */
+	struct entry_ring queue;    /* not sent */
+	struct entry_ring inflight; /* sent, QoS 1 and 2; done ones in the middle are gaps */
+	struct pidset received;     /* QoS 2 packet identifiers from the client, not released */
+	struct pidset sent_ids;     /* packet identifiers of entries, here or in flight */
+	size_t queue_bytes;         /* of the messages in queue */
+	uint32_t inflight_count;    /* entries in inflight that are not done */
+	uint32_t window;            /* most of them at a time */
+	uint32_t saving;            /* entries at the front of queue whose packet identifier the store knows or is being told */
+	uint32_t releasing;         /* entries whose PUBREL waits for the store */
+	uint32_t deferred;          /* messages from this session that wait for the store */
+	uint32_t conn_serial;       /* counts connections: answers of the store find out if theirs is still there */
+	size_t deferred_bytes;      /* of them */
+	uint16_t last_packet_id;
+	uint16_t client_id_len;     /* bytes */
+	bool persistent;
+	bool overflow_logged : 1;
+	bool member : 1;            /* has, or had, a shared subscription */
+	bool keys : 1;              /* subscribes to $KEYS/… */
+	bool judge;                 /* some subscription covers topics that it may not read: every message is looked at */
+	uint8_t deferred_topics;    /* a bit for the topic of each deferred message above QoS 0; other topics may share it */
+	uint32_t judged;            /* loop->rules under which subscriptions were judged */
+	/* Cursor into the store's queue (persistent sessions). While it is on, live copies are ignored: pages bring them. */
+	bool cursor, page_pending;
+	bool restored;              /* by a start: packet identifiers in use are in the store's first page, not in sent_ids yet */
+	uint8_t deferred_qos2_topics; /* as deferred_topics, at QoS 2 */
+	uint64_t page_after;        /* the next page starts behind this record */
+	uint64_t floor;             /* everything up to here came by pages: a live copy of it is late, and dropped */
+	uint64_t ignored;           /* highest live record that was ignored */
+	struct refused *refused;    /* NULL until it has a message for the store */
+	struct replay *replays;     /* the past of new subscriptions, on its way */
+	struct special *specials;   /* subscriptions to $HISTORY/… */
+	uint64_t expiry_s;          /* after the connection's end; 0: never */
+	struct wheel_timer timer;   /* away: its expiry; connected: to tell the store what is in flight */
+	char client_id[];           /* not NUL-terminated; see client_id_len */
 };
 
 /* The number under which the store knows a persistent session. */
 static inline store_session session_number(const struct session *s)
 {
-    return sub_handle_generation(s->subs.handle) & ~SUB_PERSISTENT;
+	return sub_handle_generation(s->subs.handle) & ~SUB_PERSISTENT;
 }
 
 /* ---- to the client ---- */

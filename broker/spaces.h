@@ -18,14 +18,14 @@ struct asker;
 
 /* A map on its way to one loop, and back as its answer. */
 struct round {
-    struct mail mail;
-    struct mailbox *answers;   /* the registrar's */
-    struct space_map *map;     /* one reference; NULL: there are no spaces any more */
-    const struct space *about; /* whose subscribers to $KEYS are wanted; NULL: none. Borrowed */
-    bool judge;                /* members have changed: subscriptions are judged again, and what that removes is in the store before the answer */
-    struct asker *askers;      /* out; a list that is the registrar's */
-    bool failed;               /* out: no memory for all of them */
-    void (*back)(struct mail *m, void *registrar);
+	struct mail mail;
+	struct mailbox *answers;   /* the registrar's */
+	struct space_map *map;     /* one reference; NULL: there are no spaces any more */
+	const struct space *about; /* whose subscribers to $KEYS are wanted; NULL: none. Borrowed */
+	bool judge;                /* members have changed: subscriptions are judged again, and what that removes is in the store before the answer */
+	struct asker *askers;      /* out; a list that is the registrar's */
+	bool failed;               /* out: no memory for all of them */
+	void (*back)(struct mail *m, void *registrar);
 };
 void spaces_on_round(struct mail *m, void *loop);
 /* A round waits for the walk of broker/recheck: one session, then its end. */

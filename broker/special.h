@@ -10,8 +10,8 @@
 
 /* What the trie knows text by. */
 struct special_filter {
-    const uint8_t *p;
-    size_t len;
+	const uint8_t *p;
+	size_t len;
 };
 struct special_filter special_inner(const uint8_t *text, size_t len);
 

@@ -23,97 +23,97 @@
 #define RETAINED_QUEUE_MAX (1U << 20) /* entries: a session that has so many gets no more before it takes some */
 
 struct found {
-    uint64_t order;
-    struct msg *msg; /* one reference */
+	uint64_t order;
+	struct msg *msg; /* one reference */
 };
 
 struct finding {
-    struct found *list;
-    size_t n, cap;
-    bool no_memory;
+	struct found *list;
+	size_t n, cap;
+	bool no_memory;
 };
 
 static bool keep_found(void *arg, struct msg *m)
 {
-    struct finding *f = arg;
-    if (f->n == f->cap) {
-        size_t cap = f->cap ? f->cap * 2 : 16;
-        struct found *list = pool_realloc(f->list, cap * sizeof *list);
-        if (!list) {
-            f->no_memory = true;
-            return false;
-        }
-        f->list = list;
-        f->cap = cap;
-    }
-    f->list[f->n++] = (struct found){m->order, msg_ref(m)};
-    return true;
+	struct finding *f = arg;
+	if (f->n == f->cap) {
+		size_t cap = f->cap ? f->cap * 2 : 16;
+		struct found *list = pool_realloc(f->list, cap * sizeof *list);
+		if (!list) {
+			f->no_memory = true;
+			return false;
+		}
+		f->list = list;
+		f->cap = cap;
+	}
+	f->list[f->n++] = (struct found){m->order, msg_ref(m)};
+	return true;
 }
 
 static int oldest_first(const void *a, const void *b)
 {
-    uint64_t x = ((const struct found *)a)->order, y = ((const struct found *)b)->order;
-    return x < y ? -1 : x > y;
+	uint64_t x = ((const struct found *)a)->order, y = ((const struct found *)b)->order;
+	return x < y ? -1 : x > y;
 }
 
 /* r: the past of the same filter is on its way; NULL: none. */
 static void send_retained(struct session *s, const uint8_t *filter, size_t len, uint8_t qos, struct replay *r)
 {
-    struct topic_share share;
-    struct finding f = {0};
-    if (!s->conn || !topic_share_parse(filter, len, &share) || share.group)
-        return;
-    if (s->queue.count >= RETAINED_QUEUE_MAX) {
-        conn_fail(s->conn, "it subscribes again and again, and takes none of the retained messages");
-        return;
-    }
-    uint32_t view = 0;
-    if (spaces_has_prefix((struct mqtt_bytes){filter, len}, SPACES_SEALED)) { /* they are kept under their topics */
-        view = SUB_ID_SEALED;
-        filter += sizeof SPACES_SEALED - 1;
-        len -= sizeof SPACES_SEALED - 1;
-    }
-    s->loop->retained_visited += retained_match(s->loop->broker->retained, filter, len, keep_found, &f);
-    if (f.n > 1)
-        qsort(f.list, f.n, sizeof *f.list, oldest_first);
-    for (size_t i = 0; i < f.n; i++) {
-        struct entry e = {.msg = f.list[i].msg};
-        e.sub_id = view;
-        if (r && spaces_history(s->loop, msg_topic(e.msg), e.msg->topic_len)) {
-            f.no_memory |= !replay_keep_retained(r, e.msg);
-            msg_unref(e.msg);
-            continue;
-        }
-        e.qos = (e.msg->qos < qos ? e.msg->qos : qos) & 3U;
-        e.retain = 1; /* [MQTT-3.3.1-8] */
-        session_push(s, &e, false);
-    }
-    pool_free(f.list);
-    if (f.no_memory)
-        conn_fail(s->conn, "out of memory");
+	struct topic_share share;
+	struct finding f = {0};
+	if (!s->conn || !topic_share_parse(filter, len, &share) || share.group)
+		return;
+	if (s->queue.count >= RETAINED_QUEUE_MAX) {
+		conn_fail(s->conn, "it subscribes again and again, and takes none of the retained messages");
+		return;
+	}
+	uint32_t view = 0;
+	if (spaces_has_prefix((struct mqtt_bytes){filter, len}, SPACES_SEALED)) { /* they are kept under their topics */
+		view = SUB_ID_SEALED;
+		filter += sizeof SPACES_SEALED - 1;
+		len -= sizeof SPACES_SEALED - 1;
+	}
+	s->loop->retained_visited += retained_match(s->loop->broker->retained, filter, len, keep_found, &f);
+	if (f.n > 1)
+		qsort(f.list, f.n, sizeof *f.list, oldest_first);
+	for (size_t i = 0; i < f.n; i++) {
+		struct entry e = {.msg = f.list[i].msg};
+		e.sub_id = view;
+		if (r && spaces_history(s->loop, msg_topic(e.msg), e.msg->topic_len)) {
+			f.no_memory |= !replay_keep_retained(r, e.msg);
+			msg_unref(e.msg);
+			continue;
+		}
+		e.qos = (e.msg->qos < qos ? e.msg->qos : qos) & 3U;
+		e.retain = 1; /* [MQTT-3.3.1-8] */
+		session_push(s, &e, false);
+	}
+	pool_free(f.list);
+	if (f.no_memory)
+		conn_fail(s->conn, "out of memory");
 }
 
 /* The subscription to text holds, SUBACK is on its way. */
 static void send_past(struct session *s, const uint8_t *text, size_t len, uint8_t qos)
 {
-    struct special_filter f = special_inner(text, len);
-    struct replay *r = replay_unstarted(s, text, len);
-    send_retained(s, f.p, f.len, qos, r);
-    spaces_subscribed(s, f.p, f.len, qos);
-    if (r && s->conn && !s->conn->failed)
-        replay_start(s, r);
+	struct special_filter f = special_inner(text, len);
+	struct replay *r = replay_unstarted(s, text, len);
+	send_retained(s, f.p, f.len, qos, r);
+	spaces_subscribed(s, f.p, f.len, qos);
+	if (r && s->conn && !s->conn->failed)
+		replay_start(s, r);
 }
 
 /* ---- the store's part, for persistent sessions ---- */
 
 struct subscription_op {
-    struct store_op op;
-    sub_handle handle;
-    uint32_t serial, seq;
-    bool last;         /* of its packet: the acknowledgement follows */
-    struct subscribing *then; /* … and what is retained; NULL: nothing */
-    struct store_past past;
-    uint8_t filter[];
+	struct store_op op;
+	sub_handle handle;
+	uint32_t serial, seq;
+	bool last;         /* of its packet: the acknowledgement follows */
+	struct subscribing *then; /* … and what is retained; NULL: nothing */
+	struct store_past past;
+	uint8_t filter[];
 };
 
 static void subscribing_free(struct subscribing *w);
@@ -121,347 +121,347 @@ static void go_on(struct conn *c, struct subscribing *take_w);
 
 static void on_subscription_stored(struct store_op *op, void *owner)
 {
-    struct subscription_op *o = (struct subscription_op *)op;
-    struct loop *l = owner;
-    loop_answered(l);
-    struct session *s = sessions_get(l->sessions, o->handle);
-    if (s && s->conn && s->conn->serial == o->serial) {
-        if (op->result != ERR_OK) {
-            conn_fail(s->conn, "its subscription cannot be stored");
-        } else {
-            if (o->last)
-                conn_ack_ready(s->conn, o->seq);
-            if (o->then)
-                go_on(s->conn, o->then);
-            o->then = NULL;
-        }
-    }
-    subscribing_free(o->then);
-    pool_free(o);
+	struct subscription_op *o = (struct subscription_op *)op;
+	struct loop *l = owner;
+	loop_answered(l);
+	struct session *s = sessions_get(l->sessions, o->handle);
+	if (s && s->conn && s->conn->serial == o->serial) {
+		if (op->result != ERR_OK) {
+			conn_fail(s->conn, "its subscription cannot be stored");
+		} else {
+			if (o->last)
+				conn_ack_ready(s->conn, o->seq);
+			if (o->then)
+				go_on(s->conn, o->then);
+			o->then = NULL;
+		}
+	}
+	subscribing_free(o->then);
+	pool_free(o);
 }
 
 /* take_then: of the last one of a SUBSCRIBE. */
 static void store_subscription(struct conn *c, enum store_verb verb, const struct mqtt_filter *f, uint32_t seq, bool last,
                                struct subscribing *take_then)
 {
-    struct session *s = c->session;
-    struct subscription_op *o = pool_alloc(sizeof *o + f->filter.len);
-    if (!o) {
-        subscribing_free(take_then);
-        conn_fail(c, "out of memory");
-        return;
-    }
-    *o = (struct subscription_op){.handle = s->subs.handle, .serial = c->serial, .seq = seq, .last = last, .then = take_then};
-    memcpy(o->filter, f->filter.p, f->filter.len);
-    o->op.verb = verb;
-    o->op.done = on_subscription_stored;
-    o->op.u.subscription.session = session_number(s);
-    o->op.u.subscription.filter = o->filter;
-    o->op.u.subscription.filter_len = f->filter.len;
-    o->op.u.subscription.options = f->options;
-    const struct replay *r = verb == STORE_SUBSCRIBE ? replay_unstarted(s, o->filter, f->filter.len) : NULL;
-    if (r) {
-        o->past = replay_place(r);
-        o->op.u.subscription.past = &o->past;
-    }
-    loop_submit(c->loop, &o->op);
+	struct session *s = c->session;
+	struct subscription_op *o = pool_alloc(sizeof *o + f->filter.len);
+	if (!o) {
+		subscribing_free(take_then);
+		conn_fail(c, "out of memory");
+		return;
+	}
+	*o = (struct subscription_op){.handle = s->subs.handle, .serial = c->serial, .seq = seq, .last = last, .then = take_then};
+	memcpy(o->filter, f->filter.p, f->filter.len);
+	o->op.verb = verb;
+	o->op.done = on_subscription_stored;
+	o->op.u.subscription.session = session_number(s);
+	o->op.u.subscription.filter = o->filter;
+	o->op.u.subscription.filter_len = f->filter.len;
+	o->op.u.subscription.options = f->options;
+	const struct replay *r = verb == STORE_SUBSCRIBE ? replay_unstarted(s, o->filter, f->filter.len) : NULL;
+	if (r) {
+		o->past = replay_place(r);
+		o->op.u.subscription.past = &o->past;
+	}
+	loop_submit(c->loop, &o->op);
 }
 
 struct forget_op {
-    struct store_op op;
-    uint8_t filter[];
+	struct store_op op;
+	uint8_t filter[];
 };
 
 static void free_forget_op(struct store_op *op)
 {
-    pool_free(op);
+	pool_free(op);
 }
 
 void session_forget_subscription(struct session *s, const uint8_t *filter, size_t len)
 {
-    struct forget_op *o = pool_alloc(sizeof *o + len);
-    if (!o) {
-        log_error("client '%.*s': out of memory: a removed subscription stays in the store", s->client_id_len, s->client_id);
-        return;
-    }
-    *o = (struct forget_op){.op.verb = STORE_UNSUBSCRIBE, .op.free_op = free_forget_op};
-    memcpy(o->filter, filter, len);
-    o->op.u.subscription.session = session_number(s);
-    o->op.u.subscription.filter = o->filter;
-    o->op.u.subscription.filter_len = len;
-    store_submit(s->loop->broker->store, &o->op);
+	struct forget_op *o = pool_alloc(sizeof *o + len);
+	if (!o) {
+		log_error("client '%.*s': out of memory: a removed subscription stays in the store", s->client_id_len, s->client_id);
+		return;
+	}
+	*o = (struct forget_op){.op.verb = STORE_UNSUBSCRIBE, .op.free_op = free_forget_op};
+	memcpy(o->filter, filter, len);
+	o->op.u.subscription.session = session_number(s);
+	o->op.u.subscription.filter = o->filter;
+	o->op.u.subscription.filter_len = len;
+	store_submit(s->loop->broker->store, &o->op);
 }
 
 /* ---- SUBSCRIBE ---- */
 
 static bool too_deep(const struct conn *c, const struct mqtt_filter *f)
 {
-    struct topic_share share;
-    struct special_filter inner = special_inner(f->filter.p, f->filter.len);
-    uint32_t most = c->loop->conf->max_topic_levels;
-    if (!topic_share_parse(inner.p, inner.len, &share))
-        return true;
-    return share.filter_len >= most && topic_levels(share.filter, share.filter_len) > most;
+	struct topic_share share;
+	struct special_filter inner = special_inner(f->filter.p, f->filter.len);
+	uint32_t most = c->loop->conf->max_topic_levels;
+	if (!topic_share_parse(inner.p, inner.len, &share))
+		return true;
+	return share.filter_len >= most && topic_levels(share.filter, share.filter_len) > most;
 }
 
 static bool is_shared(struct mqtt_bytes filter)
 {
-    struct topic_share share;
-    return topic_share_parse(filter.p, filter.len, &share) && share.group;
+	struct topic_share share;
+	return topic_share_parse(filter.p, filter.len, &share) && share.group;
 }
 
 /* One filter. False: refused; *code is SUBACK's, which in 3.1 cannot say so. */
 static bool subscribe_one(struct conn *c, const struct mqtt_filter *f, uint8_t *code)
 {
-    struct session *s = c->session;
-    const struct conf *conf = c->loop->conf;
-    enum mqtt_reason r = MQTT_OK;
-    const char *why = "denied";
-    bool audit = false;
-    struct history_spec spec = {.filter = f->filter.p, .filter_len = f->filter.len};
-    bool special = history_is_spec(f->filter.p, f->filter.len);
-    bool known = !special || history_spec_parse(f->filter.p, f->filter.len, c->loop->wall_ms, &spec);
-    struct mqtt_bytes inner = {spec.filter, spec.filter_len};
-    if (!known) {
-        r = MQTT_TOPIC_FILTER_INVALID;
-        why = "refused: expected $HISTORY/, a count, an age (15m), since-<ms> or all, then a filter";
-    } else if (!access_subscribe(s, inner)) {
-        r = MQTT_NOT_AUTHORIZED;
-        audit = spaces_judge_filter(s, inner) == SPACE_DENIED;
-    } else if (conf->max_subscriptions_per_client > 0 && s->subs.count >= conf->max_subscriptions_per_client) {
-        r = MQTT_QUOTA_EXCEEDED;
-        why = "refused: max_subscriptions_per_client reached";
-        STATS_ADD(c->loop, limit_subscriptions, 1);
-    } else if (!sub_set_shape_fits(&s->subs, inner.p, inner.len, conf->max_wildcard_shapes)) {
-        r = MQTT_QUOTA_EXCEEDED;
-        why = "refused: max_wildcard_shapes reached";
-        STATS_ADD(c->loop, limit_subscriptions, 1);
-    } else {
-        bool added;
-        struct replay *past = is_shared(inner) ? NULL : replay_new(s, f->filter.p, f->filter.len, &spec, f->options & SUB_QOS); /* started behind SUBACK */
-        enum err e = special_subscribe(s, c->loop->epoch_id, f->filter.p, f->filter.len, f->options, 0, &added);
-        if (e != ERR_OK) {
-            r = MQTT_IMPLEMENTATION_ERROR;
-            why = err_text(e);
-        } else {
-            access_subscribed(s, inner);
-        }
-        if (past && (e != ERR_OK || !added))
-            replay_drop(s, past);
-    }
-    const struct audit_who who = audit_conn(c);
-    const struct audit_pair filter = AUDIT_PAIR("filter", f->filter.p, f->filter.len), qos = AUDIT_NUMBER("qos", f->options & SUB_QOS);
-    if (r == MQTT_OK)
-        audit_event(AUDIT_SUBSCRIBED, &who, "", AUDIT_PAIRS(filter, qos));
-    else if (audit_flood(c->loop, AUDIT_SUBSCRIBE_DENIED, &who, why, AUDIT_PAIRS(filter)))
-        log_write(audit ? LOG_WARNING : LOG_NOTICE, "%s%s: SUBSCRIBE to '%.*s' %s", audit ? "audit: " : "", conn_name(c), (int)(f->filter.len > 200 ? 200 : f->filter.len),
-                   (const char *)f->filter.p, why);
-    *code = mqtt_suback_code((enum mqtt_version)c->version, f->options & SUB_QOS, r);
-    return r == MQTT_OK;
+	struct session *s = c->session;
+	const struct conf *conf = c->loop->conf;
+	enum mqtt_reason r = MQTT_OK;
+	const char *why = "denied";
+	bool audit = false;
+	struct history_spec spec = {.filter = f->filter.p, .filter_len = f->filter.len};
+	bool special = history_is_spec(f->filter.p, f->filter.len);
+	bool known = !special || history_spec_parse(f->filter.p, f->filter.len, c->loop->wall_ms, &spec);
+	struct mqtt_bytes inner = {spec.filter, spec.filter_len};
+	if (!known) {
+		r = MQTT_TOPIC_FILTER_INVALID;
+		why = "refused: expected $HISTORY/, a count, an age (15m), since-<ms> or all, then a filter";
+	} else if (!access_subscribe(s, inner)) {
+		r = MQTT_NOT_AUTHORIZED;
+		audit = spaces_judge_filter(s, inner) == SPACE_DENIED;
+	} else if (conf->max_subscriptions_per_client > 0 && s->subs.count >= conf->max_subscriptions_per_client) {
+		r = MQTT_QUOTA_EXCEEDED;
+		why = "refused: max_subscriptions_per_client reached";
+		STATS_ADD(c->loop, limit_subscriptions, 1);
+	} else if (!sub_set_shape_fits(&s->subs, inner.p, inner.len, conf->max_wildcard_shapes)) {
+		r = MQTT_QUOTA_EXCEEDED;
+		why = "refused: max_wildcard_shapes reached";
+		STATS_ADD(c->loop, limit_subscriptions, 1);
+	} else {
+		bool added;
+		struct replay *past = is_shared(inner) ? NULL : replay_new(s, f->filter.p, f->filter.len, &spec, f->options & SUB_QOS); /* started behind SUBACK */
+		enum err e = special_subscribe(s, c->loop->epoch_id, f->filter.p, f->filter.len, f->options, 0, &added);
+		if (e != ERR_OK) {
+			r = MQTT_IMPLEMENTATION_ERROR;
+			why = err_text(e);
+		} else {
+			access_subscribed(s, inner);
+		}
+		if (past && (e != ERR_OK || !added))
+			replay_drop(s, past);
+	}
+	const struct audit_who who = audit_conn(c);
+	const struct audit_pair filter = AUDIT_PAIR("filter", f->filter.p, f->filter.len), qos = AUDIT_NUMBER("qos", f->options & SUB_QOS);
+	if (r == MQTT_OK)
+		audit_event(AUDIT_SUBSCRIBED, &who, "", AUDIT_PAIRS(filter, qos));
+	else if (audit_flood(c->loop, AUDIT_SUBSCRIBE_DENIED, &who, why, AUDIT_PAIRS(filter)))
+		log_write(audit ? LOG_WARNING : LOG_NOTICE, "%s%s: SUBSCRIBE to '%.*s' %s", audit ? "audit: " : "", conn_name(c), (int)(f->filter.len > 200 ? 200 : f->filter.len),
+		           (const char *)f->filter.p, why);
+	*code = mqtt_suback_code((enum mqtt_version)c->version, f->options & SUB_QOS, r);
+	return r == MQTT_OK;
 }
 
 /* A packet on its way: its filters are taken one by one. */
 struct subscribing {
-    struct subscribing *next;    /* in loop->subscribing */
-    sub_handle handle;
-    uint32_t serial;             /* of the connection */
-    uint32_t i;                  /* filters that were taken */
-    struct mqtt_subscribe rest;  /* within body */
-    uint8_t *suback;             /* encoded; NULL once it is owed */
-    size_t head;                 /* bytes of it before the codes */
-    bool *granted;               /* by filter; behind body */
-    uint8_t body[];
+	struct subscribing *next;    /* in loop->subscribing */
+	sub_handle handle;
+	uint32_t serial;             /* of the connection */
+	uint32_t i;                  /* filters that were taken */
+	struct mqtt_subscribe rest;  /* within body */
+	uint8_t *suback;             /* encoded; NULL once it is owed */
+	size_t head;                 /* bytes of it before the codes */
+	bool *granted;               /* by filter; behind body */
+	uint8_t body[];
 };
 
 static void subscribing_free(struct subscribing *w)
 {
-    if (!w)
-        return;
-    pool_free(w->suback);
-    pool_free(w);
+	if (!w)
+		return;
+	pool_free(w->suback);
+	pool_free(w);
 }
 
 /* NULL: out of memory. */
 static struct subscribing *subscribing_new(const struct conn *c, const uint8_t *body, size_t len, const struct mqtt_subscribe *list)
 {
-    struct subscribing *w = pool_alloc(sizeof *w + len + list->count * sizeof *w->granted);
-    if (!w)
-        return NULL;
-    *w = (struct subscribing){.handle = c->session->subs.handle, .serial = c->serial, .rest = *list};
-    memcpy(w->body, body, len);
-    w->rest.next = w->body + (list->next - body);
-    w->rest.end = w->body + (list->end - body);
-    w->granted = (bool *)(w->body + len);
-    w->suback = pool_alloc(MQTT_SUBACK_HEAD_MAX + list->count);
-    if (!w->suback) {
-        subscribing_free(w);
-        return NULL;
-    }
-    w->head = mqtt_encode_suback_head(w->suback, list->packet_id, list->count);
-    return w;
+	struct subscribing *w = pool_alloc(sizeof *w + len + list->count * sizeof *w->granted);
+	if (!w)
+		return NULL;
+	*w = (struct subscribing){.handle = c->session->subs.handle, .serial = c->serial, .rest = *list};
+	memcpy(w->body, body, len);
+	w->rest.next = w->body + (list->next - body);
+	w->rest.end = w->body + (list->end - body);
+	w->granted = (bool *)(w->body + len);
+	w->suback = pool_alloc(MQTT_SUBACK_HEAD_MAX + list->count);
+	if (!w->suback) {
+		subscribing_free(w);
+		return NULL;
+	}
+	w->head = mqtt_encode_suback_head(w->suback, list->packet_id, list->count);
+	return w;
 }
 
 static bool turn_is_used_up(const struct loop *l)
 {
-    return l->retained_visited - l->retained_before >= SUBSCRIBE_VISITS_PER_TURN;
+	return l->retained_visited - l->retained_before >= SUBSCRIBE_VISITS_PER_TURN;
 }
 
 static void owe_suback(struct conn *c, struct subscribing *w, bool ready, uint32_t *seq)
 {
-    session_tell_presence(c->session);
-    conn_owe_bytes(c, w->suback, w->head + w->rest.count, ready, seq);
-    w->suback = NULL;
+	session_tell_presence(c->session);
+	conn_owe_bytes(c, w->suback, w->head + w->rest.count, ready, seq);
+	w->suback = NULL;
 }
 
 /* As much as this turn allows. In a clean session a filter is subscribed and its retained messages are queued at once, so that no live message gets
  * between them; SUBACK is encoded behind the last, and leaves before what is queued. In a persistent one SUBACK is on its way. True: it is over. */
 static bool take_filters(struct conn *c, struct subscribing *w)
 {
-    struct mqtt_filter f;
-    while (!c->failed && w->i < w->rest.count) {
-        if (turn_is_used_up(c->loop))
-            return false;
-        (void)mqtt_next_filter(&w->rest, true, &f);
-        if (w->suback)
-            w->granted[w->i] = subscribe_one(c, &f, &w->suback[w->head + w->i]);
-        if (w->granted[w->i++])
-            send_past(c->session, f.filter.p, f.filter.len, f.options & SUB_QOS);
-    }
-    if (w->suback && !c->failed)
-        owe_suback(c, w, true, NULL);
-    return true;
+	struct mqtt_filter f;
+	while (!c->failed && w->i < w->rest.count) {
+		if (turn_is_used_up(c->loop))
+			return false;
+		(void)mqtt_next_filter(&w->rest, true, &f);
+		if (w->suback)
+			w->granted[w->i] = subscribe_one(c, &f, &w->suback[w->head + w->i]);
+		if (w->granted[w->i++])
+			send_past(c->session, f.filter.p, f.filter.len, f.options & SUB_QOS);
+	}
+	if (w->suback && !c->failed)
+		owe_suback(c, w, true, NULL);
+	return true;
 }
 
 static void push_waiting(struct loop *l, struct subscribing *w)
 {
-    w->next = NULL;
-    if (l->subscribing.first)
-        l->subscribing.last->next = w;
-    else
-        l->subscribing.first = w;
-    l->subscribing.last = w;
+	w->next = NULL;
+	if (l->subscribing.first)
+		l->subscribing.last->next = w;
+	else
+		l->subscribing.first = w;
+	l->subscribing.last = w;
 }
 
 static void go_on(struct conn *c, struct subscribing *take_w)
 {
-    if (!c->loop->subscribing.first && take_filters(c, take_w)) {
-        subscribing_free(take_w);
-        return;
-    }
-    c->subscribing++;
-    conn_hold(c, HOLD_SUBSCRIBE);
-    push_waiting(c->loop, take_w);
+	if (!c->loop->subscribing.first && take_filters(c, take_w)) {
+		subscribing_free(take_w);
+		return;
+	}
+	c->subscribing++;
+	conn_hold(c, HOLD_SUBSCRIBE);
+	push_waiting(c->loop, take_w);
 }
 
 /* The input waits, so its end is not read; who has gone needs none of what is left. */
 static bool has_gone(const struct conn *c)
 {
-    struct pollfd p = {.fd = c->io.fd, .events = POLLRDHUP};
-    return poll(&p, 1, 0) > 0;
+	struct pollfd p = {.fd = c->io.fd, .events = POLLRDHUP};
+	return poll(&p, 1, 0) > 0;
 }
 
 void subscribe_step(struct loop *l)
 {
-    while (l->subscribing.first && !l->stopping && !turn_is_used_up(l)) {
-        struct subscribing *w = l->subscribing.first;
-        l->subscribing.first = w->next;
-        struct session *s = sessions_get(l->sessions, w->handle);
-        struct conn *c = s && s->conn && s->conn->serial == w->serial ? s->conn : NULL;
-        if (c && !has_gone(c) && !take_filters(c, w)) {
-            push_waiting(l, w);
-            continue;
-        }
-        subscribing_free(w);
-        if (c && --c->subscribing == 0) {
-            conn_release(c, HOLD_SUBSCRIBE);
-            conn_mark_dirty(c);
-        }
-    }
+	while (l->subscribing.first && !l->stopping && !turn_is_used_up(l)) {
+		struct subscribing *w = l->subscribing.first;
+		l->subscribing.first = w->next;
+		struct session *s = sessions_get(l->sessions, w->handle);
+		struct conn *c = s && s->conn && s->conn->serial == w->serial ? s->conn : NULL;
+		if (c && !has_gone(c) && !take_filters(c, w)) {
+			push_waiting(l, w);
+			continue;
+		}
+		subscribing_free(w);
+		if (c && --c->subscribing == 0) {
+			conn_release(c, HOLD_SUBSCRIBE);
+			conn_mark_dirty(c);
+		}
+	}
 }
 
 void subscribe_drop_all(struct loop *l)
 {
-    while (l->subscribing.first) {
-        struct subscribing *w = l->subscribing.first;
-        l->subscribing.first = w->next;
-        subscribing_free(w);
-    }
+	while (l->subscribing.first) {
+		struct subscribing *w = l->subscribing.first;
+		l->subscribing.first = w->next;
+		subscribing_free(w);
+	}
 }
 
 /* For a persistent session: all of the subscriptions at once, then the store, then SUBACK and what is retained. */
 static void subscribe_stored(struct conn *c, struct subscribing *take_w)
 {
-    struct mqtt_subscribe it = take_w->rest;
-    struct mqtt_filter f;
-    uint32_t n_granted = 0, seq = 0;
-    for (uint32_t i = 0; mqtt_next_filter(&it, true, &f); i++) {
-        take_w->granted[i] = subscribe_one(c, &f, &take_w->suback[take_w->head + i]);
-        n_granted += take_w->granted[i];
-    }
-    owe_suback(c, take_w, n_granted == 0, &seq);
-    if (n_granted == 0) {
-        subscribing_free(take_w);
-        return;
-    }
-    it = take_w->rest;
-    for (uint32_t i = 0; n_granted > 0 && mqtt_next_filter(&it, true, &f); i++)
-        if (take_w->granted[i]) {
-            bool last = --n_granted == 0;
-            store_subscription(c, STORE_SUBSCRIBE, &f, seq, last, last ? take_w : NULL);
-        }
+	struct mqtt_subscribe it = take_w->rest;
+	struct mqtt_filter f;
+	uint32_t n_granted = 0, seq = 0;
+	for (uint32_t i = 0; mqtt_next_filter(&it, true, &f); i++) {
+		take_w->granted[i] = subscribe_one(c, &f, &take_w->suback[take_w->head + i]);
+		n_granted += take_w->granted[i];
+	}
+	owe_suback(c, take_w, n_granted == 0, &seq);
+	if (n_granted == 0) {
+		subscribing_free(take_w);
+		return;
+	}
+	it = take_w->rest;
+	for (uint32_t i = 0; n_granted > 0 && mqtt_next_filter(&it, true, &f); i++)
+		if (take_w->granted[i]) {
+			bool last = --n_granted == 0;
+			store_subscription(c, STORE_SUBSCRIBE, &f, seq, last, last ? take_w : NULL);
+		}
 }
 
 void packet_subscribe(struct conn *c, const uint8_t *body, size_t len)
 {
-    struct mqtt_subscribe list;
-    struct mqtt_filter f;
-    enum mqtt_reason r = mqtt_decode_subscribe((enum mqtt_version)c->version, body, len, &list);
-    if (r != MQTT_OK) {
-        conn_protocol_error(c, r, "SUBSCRIBE");
-        return;
-    }
-    for (struct mqtt_subscribe it = list; mqtt_next_filter(&it, true, &f);)
-        if (too_deep(c, &f)) {
-            conn_protocol_error(c, MQTT_TOPIC_FILTER_INVALID, "SUBSCRIBE: too many levels, or a malformed $share");
-            return;
-        }
-    struct subscribing *w = subscribing_new(c, body, len, &list);
-    if (!w)
-        conn_fail(c, "out of memory");
-    else if (c->session->persistent)
-        subscribe_stored(c, w);
-    else
-        go_on(c, w);
+	struct mqtt_subscribe list;
+	struct mqtt_filter f;
+	enum mqtt_reason r = mqtt_decode_subscribe((enum mqtt_version)c->version, body, len, &list);
+	if (r != MQTT_OK) {
+		conn_protocol_error(c, r, "SUBSCRIBE");
+		return;
+	}
+	for (struct mqtt_subscribe it = list; mqtt_next_filter(&it, true, &f);)
+		if (too_deep(c, &f)) {
+			conn_protocol_error(c, MQTT_TOPIC_FILTER_INVALID, "SUBSCRIBE: too many levels, or a malformed $share");
+			return;
+		}
+	struct subscribing *w = subscribing_new(c, body, len, &list);
+	if (!w)
+		conn_fail(c, "out of memory");
+	else if (c->session->persistent)
+		subscribe_stored(c, w);
+	else
+		go_on(c, w);
 }
 
 /* ---- UNSUBSCRIBE ---- */
 
 void packet_unsubscribe(struct conn *c, const uint8_t *body, size_t len)
 {
-    struct session *s = c->session;
-    struct mqtt_subscribe list;
-    struct mqtt_filter f;
-    enum mqtt_reason r = mqtt_decode_unsubscribe((enum mqtt_version)c->version, body, len, &list);
-    if (r != MQTT_OK) {
-        conn_protocol_error(c, r, "UNSUBSCRIBE");
-        return;
-    }
-    for (struct mqtt_subscribe it = list; mqtt_next_filter(&it, false, &f);) {
-        bool gone;
-        struct special_filter inner = special_inner(f.filter.p, f.filter.len);
-        enum err e = special_unsubscribe(s, c->loop->epoch_id, f.filter.p, f.filter.len, &gone);
-        if (gone) {
-            const struct audit_who who = audit_conn(c);
-            replay_cancel(s, inner.p, inner.len);
-            audit_event(AUDIT_UNSUBSCRIBED, &who, "", AUDIT_PAIRS(AUDIT_PAIR("filter", f.filter.p, f.filter.len)));
-        }
-        if (e == ERR_NOMEM) {
-            conn_fail(c, "out of memory");
-            return;
-        }
-    }
-    uint32_t seq, left = list.count;
-    conn_owe(c, MQTT_UNSUBACK, list.packet_id, !s->persistent, &seq); /* also when nothing matched [MQTT-3.10.4-5] */
-    for (struct mqtt_subscribe it = list; s->persistent && mqtt_next_filter(&it, false, &f);)
-        store_subscription(c, STORE_UNSUBSCRIBE, &f, seq, --left == 0, NULL);
+	struct session *s = c->session;
+	struct mqtt_subscribe list;
+	struct mqtt_filter f;
+	enum mqtt_reason r = mqtt_decode_unsubscribe((enum mqtt_version)c->version, body, len, &list);
+	if (r != MQTT_OK) {
+		conn_protocol_error(c, r, "UNSUBSCRIBE");
+		return;
+	}
+	for (struct mqtt_subscribe it = list; mqtt_next_filter(&it, false, &f);) {
+		bool gone;
+		struct special_filter inner = special_inner(f.filter.p, f.filter.len);
+		enum err e = special_unsubscribe(s, c->loop->epoch_id, f.filter.p, f.filter.len, &gone);
+		if (gone) {
+			const struct audit_who who = audit_conn(c);
+			replay_cancel(s, inner.p, inner.len);
+			audit_event(AUDIT_UNSUBSCRIBED, &who, "", AUDIT_PAIRS(AUDIT_PAIR("filter", f.filter.p, f.filter.len)));
+		}
+		if (e == ERR_NOMEM) {
+			conn_fail(c, "out of memory");
+			return;
+		}
+	}
+	uint32_t seq, left = list.count;
+	conn_owe(c, MQTT_UNSUBACK, list.packet_id, !s->persistent, &seq); /* also when nothing matched [MQTT-3.10.4-5] */
+	for (struct mqtt_subscribe it = list; s->persistent && mqtt_next_filter(&it, false, &f);)
+		store_subscription(c, STORE_UNSUBSCRIBE, &f, seq, --left == 0, NULL);
 }

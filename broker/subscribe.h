@@ -18,7 +18,7 @@ void subscribe_drop_all(struct loop *l);
 /* A clean session whose SUBACK is still to come: what is queued for it leaves behind that. */
 static inline bool subscribe_unanswered(const struct conn *c)
 {
-    return c->hold & HOLD_SUBSCRIBE && !c->session->persistent;
+	return c->hold & HOLD_SUBSCRIBE && !c->session->persistent;
 }
 
 #endif

@@ -10,23 +10,23 @@
 #include <stdio.h>
 
 struct declared_member {
-    struct space_member member; /* its CN is NUL-terminated and owned; since is not set */
-    unsigned line;
-    uint8_t *der;               /* its certificate, owned; NULL: named by CN alone */
-    size_t der_len;
+	struct space_member member; /* its CN is NUL-terminated and owned; since is not set */
+	unsigned line;
+	uint8_t *der;               /* its certificate, owned; NULL: named by CN alone */
+	size_t der_len;
 };
 
 struct declared_space {
-    struct space_spec spec;     /* name, owner (both NUL-terminated and owned; owner may be ""), mode, sign, from_join, rotation, history; no more */
-    unsigned line;
-    struct declared_member *members; /* by CN, each once */
-    size_t n_members, cap;
+	struct space_spec spec;     /* name, owner (both NUL-terminated and owned; owner may be ""), mode, sign, from_join, rotation, history; no more */
+	unsigned line;
+	struct declared_member *members; /* by CN, each once */
+	size_t n_members, cap;
 };
 
 struct topics_file {
-    char *path;
-    struct declared_space *spaces; /* in the file's order, each name once */
-    size_t n_spaces;
+	char *path;
+	struct declared_space *spaces; /* in the file's order, each name once */
+	size_t n_spaces;
 };
 
 /* Reads the file and the certificates that it names. NULL when anything is wrong: every problem was printed to errors as "FILE:LINE: KEY:

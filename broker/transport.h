@@ -9,15 +9,15 @@
 struct transport;
 
 struct transport_ops {
-    enum tls_status (*handshake)(struct transport *t, struct tls_io *io);
-    enum tls_status (*read)(struct transport *t, struct tls_io *io, uint8_t *buf, size_t cap, size_t *len);
-    enum tls_status (*write)(struct transport *t, struct tls_io *io, const uint8_t *buf, size_t len);
-    void (*close)(struct transport *t, struct tls_io *io);
+	enum tls_status (*handshake)(struct transport *t, struct tls_io *io);
+	enum tls_status (*read)(struct transport *t, struct tls_io *io, uint8_t *buf, size_t cap, size_t *len);
+	enum tls_status (*write)(struct transport *t, struct tls_io *io, const uint8_t *buf, size_t len);
+	void (*close)(struct transport *t, struct tls_io *io);
 };
 
 struct transport {
-    const struct transport_ops *ops;
-    struct tls_conn *tls; /* NULL: plain */
+	const struct transport_ops *ops;
+	struct tls_conn *tls; /* NULL: plain */
 };
 
 /* ctx NULL: plain. ERR_NOMEM. */

@@ -8,9 +8,9 @@
 
 #define HASH_NONFATAL_OOM 1
 #define HASH_FUNCTION(keyptr, keylen, hashv)                                                                           \
-    do {                                                                                                               \
-        (hashv) = (unsigned)siphash13(&siphash_process_key, (keyptr), (keylen));                                       \
-    } while (0)
+	do {                                                                                                               \
+		(hashv) = (unsigned)siphash13(&siphash_process_key, (keyptr), (keylen));                                       \
+	} while (0)
 
 #include <uthash.h>
 

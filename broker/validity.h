@@ -9,10 +9,10 @@
 
 /* How near an end is. */
 enum validity {
-    VALIDITY_FAR,
-    VALIDITY_MONTH, /* 30 days or less */
-    VALIDITY_WEEK,  /* 7 days or less */
-    VALIDITY_OVER,
+	VALIDITY_FAR,
+	VALIDITY_MONTH, /* 30 days or less */
+	VALIDITY_WEEK,  /* 7 days or less */
+	VALIDITY_OVER,
 };
 
 /* Seconds since 1970. Pure. */

@@ -14,9 +14,9 @@
 #define WATCH_INTERVAL_MS 500U
 
 struct watch {
-    uint64_t paths;   /* which files; a digest, as the others */
-    uint64_t loaded;  /* how they looked when they were read */
-    uint64_t last;    /* how they looked last */
+	uint64_t paths;   /* which files; a digest, as the others */
+	uint64_t loaded;  /* how they looked when they were read */
+	uint64_t last;    /* how they looked last */
 };
 
 /* Before conf's files are read: how they look now is what they are compared with. */
