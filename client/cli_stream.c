@@ -76,7 +76,7 @@ static bool slot_lock(const struct cli_stream *s, short type)
 /* A slot that nobody has locked: this sender's, else a free one, else another identity's. */
 static bool slot_take(struct cli_stream *s, struct sealmq *h)
 {
-	uint64_t next;
+	uint64_t next = 0;
 	for (enum slot wanted = MINE; wanted <= OTHERS; wanted++)
 		for (int i = 0; i < SLOTS; i++) {
 			s->at = i * (off_t)SLOT_LEN;

@@ -288,6 +288,13 @@ class Terminal:
             time.sleep(0.02)
         assert any(re.fullmatch(pattern, x) for x in self.screen()), (pattern, self.screen(), self.raw)
 
+    def wait_row(self, text):
+        """Until the row that is being typed is this."""
+        end = time.monotonic() + 2 * env.TIMEOUT_S
+        while time.monotonic() < end and self.screen()[-1] != text:
+            time.sleep(0.02)
+        assert self.screen()[-1] == text, self.screen()
+
     def type(self, text):
         os.write(self.master, text.encode())
 
@@ -325,11 +332,11 @@ def test_on_a_terminal(cli, terminal, room):
     bob.wait("bob> half a li")
     ann.say("meanwhile")
     bob.wait(rf"\[{CLOCK}\] ann: meanwhile")
-    assert bob.screen()[-1] == "bob> half a li", bob.screen()  # what came did not garble what is being typed
+    bob.wait_row("bob> half a li")  # what came did not garble what is being typed
     bob.type("XX\x7f\x7fne\r")
     ann.wait("live", "bob", "half a line")
     bob.wait(rf"\[{CLOCK}\] bob: half a line")
-    assert bob.screen()[-1] == "bob>"
+    bob.wait_row("bob>")
     ann.say("x" * 49 + "[12:00:00] carol: I agree")
     bob.wait(rf"\[{CLOCK}\] ann: x{{44}}")
     bob.wait(r"    xxxxx\[12:00:00\] carol: I agree")  # no part of a message stands where a line of another begins
