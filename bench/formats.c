@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* What sealing costs, on one core: messages, signatures, envelopes, stored records. `make bench-formats` prints it. Keys: tests/vectors. */
+#include "bench/measure.h"
 #include "crypto/cose.h"
 #include "crypto/envelope.h"
 #include "crypto/keyset.h"
@@ -23,21 +24,6 @@ static struct keypair *signer;
 static char *keys_json;
 static size_t keys_len;
 static struct record_boot boot;
-
-static void need(bool ok)
-{
-	if (ok)
-		return;
-	fprintf(stderr, "bench/formats: an operation failed (run it in the project's root)\n");
-	exit(1);
-}
-
-static double cpu_s(void)
-{
-	struct timespec t;
-	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
-	return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 /* Runs f for half a second of CPU: calls per CPU-second. */
 static double rate(void (*f)(void))

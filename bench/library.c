@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* What libsealmq costs, on one core, through its own functions, all checks included: `make bench-formats` prints it. Keys: tests/vectors. */
+#include "bench/measure.h"
 #include "client/sealmq.h"
 
 #include "base/secmem.h"
@@ -19,21 +20,6 @@ static struct sealmq *sender, *receiver;
 static uint8_t plain[1024], back[1024], (*ring)[SEALED_MAX];
 static size_t plain_len, lens[RING], ring_n;
 static unsigned flags;
-
-static void need(bool ok)
-{
-	if (ok)
-		return;
-	fprintf(stderr, "bench/library: an operation failed (run it in the project's root)\n");
-	exit(1);
-}
-
-static double cpu_s(void)
-{
-	struct timespec t;
-	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
-	return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 static struct keypair *load(const char *name)
 {

@@ -8,15 +8,6 @@
 static unsigned fail_at;
 static bool fail_on, failed_one;
 
-void *__real_malloc(size_t size);
-void *__real_calloc(size_t n, size_t size);
-void *__real_realloc(void *p, size_t size);
-void *__real_pages_alloc(size_t size, size_t align);
-void *__wrap_malloc(size_t size);
-void *__wrap_calloc(size_t n, size_t size);
-void *__wrap_realloc(void *p, size_t size);
-void *__wrap_pages_alloc(size_t size, size_t align);
-
 static bool fails(void)
 {
 	if (fail_at == 0 || --fail_at > 0)
@@ -25,10 +16,8 @@ static bool fails(void)
 	failed_one = true;
 	return true;
 }
-void *__wrap_malloc(size_t size) { return fails() ? NULL : __real_malloc(size); }
-void *__wrap_calloc(size_t n, size_t size) { return fails() ? NULL : __real_calloc(n, size); }
-void *__wrap_realloc(void *p, size_t size) { return fails() ? NULL : __real_realloc(p, size); }
-void *__wrap_pages_alloc(size_t size, size_t align) { return fails() ? NULL : __real_pages_alloc(size, align); }
+
+#include "tests/unit/base/nomem.h" /* asks fails() */
 
 static struct client one, two, bystander;
 

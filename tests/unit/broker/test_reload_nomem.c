@@ -12,15 +12,6 @@
 static _Thread_local unsigned fail_at;
 static atomic_bool failed_one;
 
-void *__real_malloc(size_t size);
-void *__real_calloc(size_t n, size_t size);
-void *__real_realloc(void *p, size_t size);
-void *__real_pages_alloc(size_t size, size_t align);
-void *__wrap_malloc(size_t size);
-void *__wrap_calloc(size_t n, size_t size);
-void *__wrap_realloc(void *p, size_t size);
-void *__wrap_pages_alloc(size_t size, size_t align);
-
 static bool fails(void)
 {
 	if (fail_at == 0 || --fail_at > 0)
@@ -28,10 +19,8 @@ static bool fails(void)
 	atomic_store(&failed_one, true);
 	return true;
 }
-void *__wrap_malloc(size_t size) { return fails() ? NULL : __real_malloc(size); }
-void *__wrap_calloc(size_t n, size_t size) { return fails() ? NULL : __real_calloc(n, size); }
-void *__wrap_realloc(void *p, size_t size) { return fails() ? NULL : __real_realloc(p, size); }
-void *__wrap_pages_alloc(size_t size, size_t align) { return fails() ? NULL : __real_pages_alloc(size, align); }
+
+#include "tests/unit/base/nomem.h" /* asks fails() */
 
 /* ---- files ---- */
 

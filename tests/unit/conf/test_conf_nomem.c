@@ -9,13 +9,6 @@
 /* 0: none fails; n: the n-th from now fails, and all after it. */
 static unsigned fail_at;
 
-void *__real_malloc(size_t size);
-void *__real_calloc(size_t n, size_t size);
-void *__real_realloc(void *p, size_t size);
-void *__wrap_malloc(size_t size);
-void *__wrap_calloc(size_t n, size_t size);
-void *__wrap_realloc(void *p, size_t size);
-
 static bool fails(void)
 {
 	if (fail_at > 1)
@@ -25,9 +18,7 @@ static bool fails(void)
 	return false;
 }
 
-void *__wrap_malloc(size_t size) { return fails() ? NULL : __real_malloc(size); }
-void *__wrap_calloc(size_t n, size_t size) { return fails() ? NULL : __real_calloc(n, size); }
-void *__wrap_realloc(void *p, size_t size) { return fails() ? NULL : __real_realloc(p, size); }
+#include "tests/unit/base/nomem.h" /* asks fails() */
 
 static char path[100], dir[] = "/tmp/sealmq-conf-nomem-XXXXXX";
 

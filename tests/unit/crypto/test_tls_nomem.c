@@ -17,35 +17,7 @@ static bool fails(void)
 	return countdown >= 0 && countdown-- == 0;
 }
 
-/* The linker puts these in place of the real ones (Makefile). */
-void *__real_malloc(size_t size);
-void *__real_calloc(size_t n, size_t size);
-void *__real_realloc(void *p, size_t size);
-void *__real_pages_alloc(size_t size, size_t align);
-void *__wrap_malloc(size_t size);
-void *__wrap_calloc(size_t n, size_t size);
-void *__wrap_realloc(void *p, size_t size);
-void *__wrap_pages_alloc(size_t size, size_t align);
-
-void *__wrap_malloc(size_t size)
-{
-	return fails() ? NULL : __real_malloc(size);
-}
-
-void *__wrap_calloc(size_t n, size_t size)
-{
-	return fails() ? NULL : __real_calloc(n, size);
-}
-
-void *__wrap_realloc(void *p, size_t size)
-{
-	return fails() ? NULL : __real_realloc(p, size);
-}
-
-void *__wrap_pages_alloc(size_t size, size_t align)
-{
-	return fails() ? NULL : __real_pages_alloc(size, align);
-}
+#include "tests/unit/base/nomem.h" /* asks fails() */
 
 /* A connection, a record each way, a close: whether all of it worked. */
 static bool converse(struct tls_ctx *ctx, WOLFSSL_METHOD *method)

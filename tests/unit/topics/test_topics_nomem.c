@@ -9,15 +9,6 @@
 /* 0: none fails; n: the n-th from now fails, and all after it. */
 static unsigned fail_at;
 
-void *__real_malloc(size_t size);
-void *__real_calloc(size_t n, size_t size);
-void *__real_realloc(void *p, size_t size);
-void *__real_pages_alloc(size_t size, size_t align);
-void *__wrap_malloc(size_t size);
-void *__wrap_calloc(size_t n, size_t size);
-void *__wrap_realloc(void *p, size_t size);
-void *__wrap_pages_alloc(size_t size, size_t align);
-
 static bool fails(void)
 {
 	if (fail_at > 1)
@@ -26,10 +17,8 @@ static bool fails(void)
 		return true;
 	return false;
 }
-void *__wrap_malloc(size_t size) { return fails() ? NULL : __real_malloc(size); }
-void *__wrap_calloc(size_t n, size_t size) { return fails() ? NULL : __real_calloc(n, size); }
-void *__wrap_realloc(void *p, size_t size) { return fails() ? NULL : __real_realloc(p, size); }
-void *__wrap_pages_alloc(size_t size, size_t align) { return fails() ? NULL : __real_pages_alloc(size, align); }
+
+#include "tests/unit/base/nomem.h" /* asks fails() */
 
 enum { SESSIONS = 12 };
 static struct sub_set sets[SESSIONS];
