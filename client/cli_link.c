@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #define BACKOFF_FIRST_MS 1000u
@@ -308,10 +309,29 @@ static int remaining(const struct link *l, int timeout_ms)
 	return (int)left;
 }
 
+/* Whether it was refused or cut off before CONNACK. libmosquitto (2.0.11) does not see that once its TLS handshake has begun: it would
+ * try to go on for ever. *rc: why. */
+static bool is_dead(struct link *l, short events, int *rc)
+{
+	char byte;
+	int fd = mosquitto_socket(l->m), error = 0;
+	socklen_t len = sizeof error;
+	if (l->state != CONNECTING || !(events & POLLHUP) || recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0)
+		return false;
+	(void)getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &len);
+	errno = error;
+	*rc = error ? MOSQ_ERR_ERRNO : MOSQ_ERR_CONN_LOST;
+	return true;
+}
+
 /* One turn of the socket. */
 static void serve(struct link *l, short events)
 {
 	int rc = MOSQ_ERR_SUCCESS;
+	if (is_dead(l, events, &rc)) {
+		lose(l, rc);
+		return;
+	}
 	if (events & (POLLIN | POLLHUP | POLLERR))
 		rc = mosquitto_loop_read(l->m, 1);
 	if (rc == MOSQ_ERR_SUCCESS && (events & POLLOUT))

@@ -2,6 +2,9 @@
 import base64
 import json
 import re
+import signal
+import socket
+import struct
 import subprocess
 
 import pytest
@@ -180,6 +183,24 @@ def test_no_connection(pki, sealmq):
     cli = sealmq(None, pki.device(1), SEALMQ_CAFILE=str(pki.ca), SEALMQ_HOST="127.0.0.1", SEALMQ_PORT="1")
     assert "127.0.0.1: Connection refused" in cli.pub("-t", "a", "-m", "x", status=1).stderr
     assert cli.pub("-t", "a", "-m", "x", "--keep-trying", "-W", 1, status=27).stderr.count("refused") >= 1
+
+
+def test_ended_before_the_handshake(pki, sealmq, lateconnect):
+    """As when a broker is killed just then: the client sees it, and tries again if it is to."""
+    reset = struct.pack("ii", 1, 0)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(2 * env.TIMEOUT_S)
+        cli = sealmq(None, pki.device(1), SEALMQ_CAFILE=str(pki.ca), SEALMQ_HOST="127.0.0.1", SEALMQ_PORT=str(server.getsockname()[1]), **lateconnect)
+        for options, tries in (((), 1), (("--keep-trying", "--reconnect-max", 1), 3)):
+            pub = cli.start("pub", "-t", "a", "-m", "x", *options)
+            for _ in range(tries):
+                one, _ = server.accept()
+                one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, reset)
+                one.close()
+            if options:
+                pub.process.send_signal(signal.SIGINT)
+            pub.finish(status=1)
+            assert any(x.startswith("sealmq: 127.0.0.1: ") for x in pub.err), pub.err
 
 
 def test_refused_by_the_broker(broker, pki, sealmq):

@@ -104,13 +104,24 @@ def start_broker(tmp_path_factory, pki):
             one.kill()
 
 
+def _preload(tmp_path_factory, name):
+    """What a process's environment needs for tests/e2e/NAME/NAME.c to stand before the C library's calls."""
+    target = tmp_path_factory.mktemp(name) / f"{name}.so"
+    subprocess.run([os.environ.get("CC", "cc"), "-std=c11", "-Wall", "-Wextra", "-O1", "-fPIC", "-shared", "-o", target,
+                    env.ROOT / "tests/e2e" / name / f"{name}.c", "-ldl"], check=True)
+    return {"LD_PRELOAD": str(target), "ASAN_OPTIONS": os.environ.get("ASAN_OPTIONS", "") + ":verify_asan_link_order=0"}
+
+
 @pytest.fixture(scope="session")
 def faultdisk(tmp_path_factory):
-    """What a process's environment needs for faultdisk/faultdisk.c to see its writes."""
-    target = tmp_path_factory.mktemp("faultdisk") / "faultdisk.so"
-    subprocess.run([os.environ.get("CC", "cc"), "-std=c11", "-Wall", "-Wextra", "-O1", "-fPIC", "-shared", "-o", target,
-                    env.ROOT / "tests/e2e/faultdisk/faultdisk.c", "-ldl"], check=True)
-    return {"LD_PRELOAD": str(target), "ASAN_OPTIONS": os.environ.get("ASAN_OPTIONS", "") + ":verify_asan_link_order=0"}
+    """The environment of a process whose writes can be made to fail."""
+    return _preload(tmp_path_factory, "faultdisk")
+
+
+@pytest.fixture(scope="session")
+def lateconnect(tmp_path_factory):
+    """The environment of a client that finds its connection ended before its first byte."""
+    return _preload(tmp_path_factory, "lateconnect")
 
 
 @pytest.fixture

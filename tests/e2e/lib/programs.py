@@ -170,7 +170,10 @@ class Running:
 
     def finish(self, status=0):
         """Its output once it has ended by itself."""
-        self.process.wait(3 * env.TIMEOUT_S)
+        try:
+            self.process.wait(3 * env.TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            pytest.fail(f"{self.process.args} did not end; its last lines: {self.lines[-20:]}")
         for thread in self._threads:
             thread.join(env.TIMEOUT_S)
         assert status is None or self.process.returncode == status, (self.process.returncode, self.lines)
