@@ -42,8 +42,8 @@ struct replay {
 	bool forgotten;           /* by the store: unsubscribed, or subscribed again */
 	unsigned round_left;      /* loops that have not answered */
 	bool origin_known;        /* upto is */
-	uint64_t newest, since_ms;/* where the first page begins … */
-	uint64_t upto;            /* … of what was stored before the subscription: later messages all come */
+	uint64_t upto;            /* what was stored before the subscription has records up to this; later messages all come, and are not past */
+	uint64_t newest, since_ms;/* where among these the first page begins */
 	uint64_t after;           /* records up to here have been read */
 	uint64_t saved;           /* … and acknowledged, as the store was told */
 	uint64_t sent;            /* QoS 2 up to here was sent before the restart */
@@ -137,7 +137,7 @@ static void push_past(struct session *s, const struct replay *r, struct msg *tak
 {
 	struct entry e = {.msg = take_m, .record = s->persistent ? record : 0, .sub_id = r->skip ? SUB_ID_SEALED : 0};
 	e.qos = effective_qos(r, take_m) & 3U;
-	e.retain = 1;
+	e.retain = record <= r->upto; /* else published to an established subscription [MQTT-3.3.1-9] */
 	e.past = 1;
 	session_push(s, &e, false);
 }
@@ -601,9 +601,7 @@ struct replay *replay_new(struct session *s, const uint8_t *text, size_t len, co
 		return NULL;
 	}
 	session_wait(s);
-	r->origin_known = r->newest == 0 && r->since_ms == 0;
-	if (!r->origin_known)
-		ask_origin(s, r);
+	ask_origin(s, r);
 	return r;
 }
 

@@ -51,7 +51,7 @@ enum err past_begin(struct store *s, store_session session, const uint8_t *filte
 	enum err rc = find(s, session, filter, len, key, &v);
 	if (rc != ERR_OK && rc != ERR_NOT_FOUND)
 		return rc;
-	if ((now.newest || now.since_ms) && now.upto == 0)
+	if (now.upto == 0)
 		now.upto = s->last_record;
 	if (now.upto == 0) /* there is nothing to choose among */
 		now.newest = now.since_ms = 0;
