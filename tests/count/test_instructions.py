@@ -107,6 +107,64 @@ def acknowledged(dial):
     return act, 16, 40
 
 
+def fan_out_acknowledged(dial):
+    """Bursts of 4 QoS 1 messages to 50 subscribers, each of which acknowledges the 4 together. Per PUBLISH, as above."""
+    readers, writer = [dial(f"r{i}") for i in range(50)], dial("w")
+    for r in readers:
+        r.subscribe(("i/fan", 1))
+    burst = b"".join(p.publish("i/fan", PAYLOAD % i, 1, pid=i + 1) for i in range(4))
+
+    def act(times):
+        for _ in range(times):
+            writer.send(burst)
+            for r in readers:
+                r.send(b"".join(p.ack(p.PUBACK, r.recv_publish(ack=False).pid) for _ in range(4)))
+            writer.wait_for(p.PUBACK, 4)
+            writer.inbox.clear()
+        for r in readers:
+            r.ping()
+    return act, 4, 20
+
+
+def fan_in_acknowledged(dial):
+    """40 publishers' bursts of 10 QoS 1 messages to one subscriber, whose window of 100 they fill: the rest leaves 100 at a time."""
+    reader, writers = dial("r"), [dial(f"w{i}") for i in range(40)]
+    reader.subscribe(("i/in/#", 1))
+    bursts = [b"".join(p.publish(f"i/in/{i}", PAYLOAD % n, 1, pid=n + 1) for n in range(10)) for i in range(40)]
+
+    def act(times):
+        for _ in range(times):
+            for writer, burst in zip(writers, bursts):
+                writer.send(burst)
+                writer.wait_for(p.PUBACK, 10)
+                writer.inbox.clear()
+            for _ in range(4):
+                reader.send(b"".join(p.ack(p.PUBACK, reader.recv_publish(ack=False).pid) for _ in range(100)))
+            reader.ping()
+    return act, 400, 4
+
+
+def exactly_once(dial):
+    """Bursts of 16 QoS 2 messages, each step of the 16 in one record both ways."""
+    reader, writer = dial("r"), dial("w")
+    reader.subscribe(("i/two", 2))
+    burst = b"".join(p.publish("i/two", PAYLOAD % i, 2, pid=i + 1) for i in range(16))
+
+    def step(client, wanted, answer):
+        client.send(b"".join(p.ack(answer, client.wait_for(wanted).pid) for _ in range(16)))
+
+    def act(times):
+        for _ in range(times):
+            writer.send(burst)
+            step(writer, p.PUBREC, p.PUBREL)
+            step(reader, p.PUBLISH, p.PUBREC)
+            step(reader, p.PUBREL, p.PUBCOMP)
+            writer.wait_for(p.PUBCOMP, 16)
+            writer.inbox.clear()
+        reader.ping()
+    return act, 16, 40
+
+
 def judge(name, figure, what="PUBLISH"):
     record = json.loads(RECORD.read_text(encoding="utf-8")) if RECORD.exists() else {"tolerance": 0.04}
     here = record.setdefault(f"per_{what.lower()}", {}).setdefault(environment(), {})
@@ -124,9 +182,10 @@ def judge(name, figure, what="PUBLISH"):
 
 
 @pytest.mark.parametrize("tls", [True, False], ids=["tls", "plain"])
-@pytest.mark.parametrize("load", [one_to_one, fan_out, acknowledged], ids=lambda f: f.__name__)
+@pytest.mark.parametrize("load", [one_to_one, fan_out, acknowledged, fan_out_acknowledged, fan_in_acknowledged, exactly_once],
+                         ids=lambda f: f.__name__)
 def test_instructions_per_publish(examine, load, tls):
-    broker, plain, instructions = examine()
+    broker, plain, instructions = examine(max_inflight_messages=100)
     act, messages, times = load(lambda name: (broker.raw() if tls else broker.plain(plain)).connect(name))
     act(5)  # caches and free lists are warm
     instructions.zero()
