@@ -5,74 +5,61 @@
 
 #include <string.h>
 
-#define BITMAP_BYTES 8192U
+#define FEW_WORDS 8U /* what the smallest block of the pool holds: 449 identifiers in a row, wherever they begin */
 
-static bool bit_get(const uint8_t *bits, uint16_t id)
+static uint64_t *words_new(unsigned n)
 {
-	return (bits[id >> 3] >> (id & 7)) & 1;
+	uint64_t *words = pool_alloc(n * sizeof *words);
+	if (words)
+		memset(words, 0, n * sizeof *words);
+	return words;
 }
 
-static size_t array_find(const struct pidset *s, uint16_t id)
+static uint64_t *at(const struct pidset *s, unsigned word)
 {
-	size_t i = 0;
-	while (i < s->count && s->array[i] != id)
-		i++;
-	return i;
+	return &s->words[word & s->mask];
 }
 
-bool pidset_has(const struct pidset *s, uint16_t id)
+/* From few words to all. */
+static enum err widen(struct pidset *s)
 {
-	if (s->bits)
-		return bit_get(s->bits, id);
-	return s->count > 0 && array_find(s, id) < s->count;
-}
-
-static enum err to_bitmap(struct pidset *s)
-{
-	s->bits = pool_alloc(BITMAP_BYTES);
-	if (!s->bits)
+	uint64_t *words = words_new(PIDSET_WORDS);
+	if (!words)
 		return ERR_NOMEM;
-	memset(s->bits, 0, BITMAP_BYTES);
-	for (size_t i = 0; i < s->count; i++)
-		s->bits[s->array[i] >> 3] |= (uint8_t)(1U << (s->array[i] & 7));
-	pool_free(s->array);
-	s->array = NULL;
+	for (unsigned i = 0; i <= s->mask; i++)
+		words[(s->first + i) % PIDSET_WORDS] = *at(s, s->first + i);
+	pool_free(s->words);
+	s->words = words;
+	s->first = 0;
+	s->mask = PIDSET_WORDS - 1;
 	return ERR_OK;
 }
 
-enum err pidset_add(struct pidset *s, uint16_t id)
+/* Moves by one word, if the one that falls out is empty: the shorter way round. One of them is not, so this ends. */
+static bool step_towards(struct pidset *s, unsigned word)
 {
-	if (pidset_has(s, id))
-		return ERR_EXISTS;
-	if (!s->bits && s->count == PIDSET_ARRAY_MAX && to_bitmap(s) != ERR_OK)
-		return ERR_NOMEM;
-	if (s->bits) {
-		s->bits[id >> 3] |= (uint8_t)(1U << (id & 7));
-	} else {
-		if (!s->array && !(s->array = pool_alloc(PIDSET_ARRAY_MAX * sizeof *s->array)))
-			return ERR_NOMEM;
-		s->array[s->count] = id;
-	}
-	s->count++;
-	return ERR_OK;
-}
-
-bool pidset_remove(struct pidset *s, uint16_t id)
-{
-	if (!pidset_has(s, id))
+	bool up = (word - s->first) % PIDSET_WORDS < PIDSET_WORDS / 2;
+	if (*at(s, up ? s->first : (unsigned)s->first + s->mask) != 0)
 		return false;
-	if (s->bits)
-		s->bits[id >> 3] &= (uint8_t)~(1U << (id & 7));
-	else
-		s->array[array_find(s, id)] = s->array[s->count - 1];
-	if (--s->count == 0)
-		pidset_clear(s);
+	s->first = (uint16_t)((s->first + (up ? 1U : PIDSET_WORDS - 1)) % PIDSET_WORDS);
 	return true;
+}
+
+uint64_t *pidset_reach(struct pidset *s, uint16_t id)
+{
+	if (!s->words) {
+		s->words = words_new(FEW_WORDS);
+		s->first = id >> 6;
+		s->mask = FEW_WORDS - 1;
+	}
+	while (s->words && !pidset_word(s, id))
+		if (!step_towards(s, id >> 6) && widen(s) != ERR_OK)
+			return NULL;
+	return pidset_word(s, id);
 }
 
 void pidset_clear(struct pidset *s)
 {
-	pool_free(s->array);
-	pool_free(s->bits);
+	pool_free(s->words);
 	*s = (struct pidset){0};
 }

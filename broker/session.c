@@ -28,13 +28,15 @@
 /* 0: all 65,535 are in use, or out of memory. */
 static uint16_t take_packet_id(struct session *s)
 {
+	enum err e = ERR_EXISTS;
 	if (s->sent_ids.count >= UINT16_MAX)
 		return 0;
-	do {
+	while (e == ERR_EXISTS) {
 		if (++s->last_packet_id == 0)
 			s->last_packet_id = 1;
-	} while (pidset_has(&s->sent_ids, s->last_packet_id));
-	return pidset_add(&s->sent_ids, s->last_packet_id) == ERR_OK ? s->last_packet_id : 0;
+		e = pidset_add(&s->sent_ids, s->last_packet_id);
+	}
+	return e == ERR_OK ? s->last_packet_id : 0;
 }
 
 /* The entry in flight under packet_id, or NULL. Acknowledgements mostly come in order: look where it then is. */
