@@ -9,6 +9,7 @@
 #include "broker/audit_flood.h"
 #include "broker/conn.h"
 #include "broker/listener.h"
+#include "broker/packet.h"
 #include "broker/recheck.h"
 #include "broker/registrar.h"
 #include "broker/sealing.h"
@@ -362,6 +363,7 @@ struct loop *loop_new(struct broker *b, unsigned index)
 		loop_free(l);
 		return NULL;
 	}
+	match_cache_look_ahead(l->cache, packet_topics_behind, l);
 	for (size_t i = 0; i < b->n_listeners; i++)
 		l->accepts[i].fd = -1;
 	mailbox_init(&l->mailbox, wake_loop, l);

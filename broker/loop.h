@@ -85,6 +85,7 @@ struct loop { /* NOLINT(clang-analyzer-optin.performance.Padding): in groups by 
 	uint64_t turn_began_us;            /* monotonic */
 
 	struct match_cache *cache;
+	struct mqtt_bytes behind;          /* what has arrived behind the PUBLISH that is being handled (broker/packet.h) */
 	uint64_t visited_before;           /* match_cache_visited when the turn began */
 	struct tls_known *known;           /* certificates' signatures; of this policy; NULL: none are remembered */
 	struct access_cache *access;       /* NULL until there is an acl_file */

@@ -102,8 +102,27 @@ static void end_run(struct conn *c)
 		publish_hold_back(c);
 }
 
+size_t packet_topics_behind(void *loop, struct topic_bytes *out, size_t max)
+{
+	struct mqtt_bytes rest = ((const struct loop *)loop)->behind;
+	struct mqtt_frame f;
+	size_t n = 0;
+	for (size_t looked = 0; looked < 2 * max && n < max; looked++) {
+		if (mqtt_decode_frame(MQTT_V311, rest.p, rest.len, &f) != MQTT_OK || rest.len < mqtt_frame_size(&f))
+			break;
+		const uint8_t *body = rest.p + f.header_len;
+		size_t len = f.remaining_len < 2 ? SIZE_MAX : (size_t)body[0] << 8 | body[1];
+		if (f.type == MQTT_PUBLISH && len <= f.remaining_len - 2U)
+			out[n++] = (struct topic_bytes){body + 2, len};
+		rest.p += mqtt_frame_size(&f);
+		rest.len -= mqtt_frame_size(&f);
+	}
+	return n;
+}
+
 size_t packet_consume(struct conn *c, const uint8_t *buf, size_t len)
 {
+	struct loop *l = c->loop;
 	size_t used = 0;
 	while (used < len && !c->hold && !c->failed && c->state != CONN_CLOSING) {
 		struct mqtt_frame f;
@@ -124,7 +143,9 @@ size_t packet_consume(struct conn *c, const uint8_t *buf, size_t len)
 		const uint8_t *body = buf + used + f.header_len;
 		if (f.type != MQTT_PUBLISH || !run_take(c, f.flags, body, f.remaining_len)) {
 			end_run(c);
+			l->behind = (struct mqtt_bytes){body + f.remaining_len, len - used - mqtt_frame_size(&f)};
 			dispatch(c, &f, body);
+			l->behind.len = 0;
 		}
 		if (c->meter)
 			quota_packet(c, f.type == MQTT_PUBLISH, mqtt_frame_size(&f));

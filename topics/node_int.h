@@ -139,6 +139,20 @@ static inline node_ref kids_find(const struct tree *t, struct kids k, uint32_t h
 	return 0;
 }
 
+/* The first child that is filed under hash, or 0; it is not looked at, and its level may be another's with the same hash. home: of the hash. */
+static inline node_ref kids_guess(struct kids k, uint32_t home, uint32_t hash)
+{
+	uint32_t i = home;
+	for (uint32_t left = k.cap; left > 0; left--, i = kids_next(k, i)) {
+		uint64_t kid = atomic_load_explicit(&k.b->kids[i], memory_order_acquire);
+		if (kid == 0)
+			return 0;
+		if ((uint32_t)(kid >> 32) == hash && (node_ref)kid != 0)
+			return (node_ref)kid;
+	}
+	return 0;
+}
+
 /* ---- writers; lock held. thread: the caller's epoch id ---- */
 
 /* A place in the tree: the deepest node of a path that exists, and the levels that are missing below it. */

@@ -10,6 +10,11 @@
 
 #define TOPIC_LEVELS_MAX 200u
 
+struct topic_bytes {
+	const uint8_t *p;
+	size_t len;
+};
+
 /* How many levels; "" has one, "/" two. */
 size_t topic_levels(const uint8_t *p, size_t len);
 

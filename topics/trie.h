@@ -101,6 +101,10 @@ void sub_set_each(const struct sub_set *set,
 /* Everything that matches topic now; one reference; NULL when out of memory. A topic with more than TOPIC_LEVELS_MAX levels
  * matches nobody. */
 struct match *trie_match(struct trie *t, const uint8_t *topic, size_t len) MUST_CHECK;
+/* The same for 1 to TRIE_MATCH_MANY topics at once, so that they wait for memory together. out[i]: a reference each; NULL: out of memory, or (all
+ * but the first) it would take long, and is given up. Returns how many nodes were looked at. */
+#define TRIE_MATCH_MANY 8u
+uint32_t trie_match_many(struct trie *t, const struct topic_bytes *topics, size_t n, struct match **out);
 
 /* Changes whenever what topic matches may have changed: a counter per first level (striped) plus one for filters that begin with a wildcard. */
 uint64_t trie_generation(const struct trie *t, const uint8_t *topic, size_t len);

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* Matching: the readers' side of the subscription trie. No lock; any thread that is online in the epoch.
  *
- * The walk goes level by level over all nodes at once that the topic has led to (the frontier), so that their cache misses overlap.
+ * The walk goes level by level over all nodes at once that the topic has led to (the frontier), so that their cache misses overlap; so do
+ * those of the topics that are matched together. Each level is two rounds, and no round reads what it has only just asked for: the nodes are read,
+ * and their tables fetched; the tables are read, and the children fetched that have the level's hash.
  * What bounds it: every node of the frontier is on the path of an existing filter whose beginning matches, and is reached once; two on
  * one level differ in which levels before them were '+'. So one publish looks at no more nodes on a level than there are shapes of filters
  * (shapes_int.h), of which a session may have few, and at most 2^k at level k. What it looked at is in match.visited. */
@@ -14,10 +16,17 @@
 
 /* ---- nodes still to be looked at ---- */
 
+struct place {
+	struct node *node;
+	const struct node *parent; /* in whose table the node was found by its hash: its level is still to be compared. NULL: it is right */
+	struct kids kids;          /* once the node has been read, as is what follows */
+	uint32_t home;             /* where the search for the next level begins */
+};
+
 struct frontier {
-	struct node **v; /* here, or malloced */
+	struct place *v; /* here, or malloced */
 	size_t n, cap;
-	struct node *here[ON_STACK];
+	struct place here[ON_STACK];
 };
 
 static void frontier_init(struct frontier *f)
@@ -39,7 +48,7 @@ static bool frontier_reset(struct frontier *f, size_t n)
 	f->n = 0;
 	if (n <= f->cap)
 		return true;
-	struct node **v = malloc(2 * n * sizeof(struct node *));
+	struct place *v = malloc(2 * n * sizeof *v);
 	if (!v)
 		return false;
 	frontier_free(f);
@@ -48,10 +57,11 @@ static bool frontier_reset(struct frontier *f, size_t n)
 	return true;
 }
 
-static void frontier_push(struct frontier *f, struct node *n)
+static void frontier_push(struct frontier *f, struct node *n, const struct node *parent)
 {
 	__builtin_prefetch(n);
-	f->v[f->n++] = n;
+	f->v[f->n].node = n;
+	f->v[f->n++].parent = parent;
 }
 
 /* ---- what has been found ---- */
@@ -67,6 +77,22 @@ struct found {
 	struct node *nodes[ON_STACK]; /* being fetched from memory; their subscribers are taken when it is full */
 	struct target here[2 * ON_STACK];
 };
+
+static void found_init(struct found *f)
+{
+	f->v = f->here;
+	f->n = f->n_groups = f->cap_groups = f->n_nodes = f->visited = 0;
+	f->cap = sizeof f->here / sizeof f->here[0];
+	f->unordered = false;
+	f->groups = NULL;
+}
+
+static void found_free(struct found *f)
+{
+	if (f->v != f->here)
+		free(f->v);
+	free(f->groups);
+}
 
 static bool found_group(struct found *f, struct share_group *g)
 {
@@ -149,72 +175,138 @@ static bool found_push(struct found *f, struct node *n)
 
 /* ---- the walk ---- */
 
-/* Goes on from every node of the frontier cur by one level to next. first: wildcards do not match a topic that begins with '$'
- * [MQTT-4.7.2-1]. */
-static bool walk_level(const struct tree *t, struct level level, bool wildcards, const struct frontier *cur, struct frontier *next,
-    struct found *found)
+struct walk {
+	struct level_cursor rest;
+	struct level level;       /* that led to cur */
+	uint32_t hash;            /* of it */
+	bool wildcards;           /* they match the next level */
+	bool modest;              /* gives up when it gets large */
+	bool ok;                  /* it has not; there was memory */
+	bool at_end, over;        /* cur is where the topic ends; it is found */
+	struct frontier a, b, *cur, *next;
+	struct found found;
+};
+
+static void walk_begin(struct walk *w, const struct tree *t, struct topic_bytes topic, bool modest)
 {
-	if (!frontier_reset(next, 2 * cur->n))
-		return false;
-	uint32_t hash = level_hash(&t->key, level.p, level.len);
-	for (size_t i = 0; i < cur->n; i++) {
-		struct kids k = node_kids(cur->v[i]);
-		if (k.b)
-			kids_prefetch(k, hash);
+	w->rest = level_first(topic.p, topic.len);
+	w->wildcards = topic.len == 0 || topic.p[0] != '$'; /* those match no leading wildcard [MQTT-4.7.2-1] */
+	w->level = (struct level){ 0 };
+	w->hash = 0;
+	w->modest = modest;
+	w->ok = true;
+	w->at_end = false;
+	w->over = topic.len >= TOPIC_LEVELS_MAX && topic_levels(topic.p, topic.len) > TOPIC_LEVELS_MAX; /* it matches nobody */
+	w->cur = &w->a;
+	w->next = &w->b;
+	frontier_init(&w->a);
+	frontier_init(&w->b);
+	found_init(&w->found);
+	frontier_push(w->cur, t->root, NULL);
+}
+
+static void walk_free(struct walk *w)
+{
+	frontier_free(&w->a);
+	frontier_free(&w->b);
+	found_free(&w->found);
+}
+
+/* Is it the node of the level that it was found by? If another has the same hash, looks for the right one, which there may be. */
+static inline bool walk_compare(const struct walk *w, const struct tree *t, struct place *at)
+{
+	if (!at->parent || node_is(at->node, w->level.p, w->level.len))
+		return true;
+	node_ref kid = kids_find(t, node_kids(at->parent), w->hash, w->level.p, w->level.len);
+	at->node = kid != 0 ? tree_at(t, kid) : NULL;
+	return kid != 0;
+}
+
+/* The first round of a level: reads the nodes, fetches their tables. */
+static void walk_read_nodes(struct walk *w, const struct tree *t)
+{
+	struct level level;
+	bool at_end = !level_next(&w->rest, &level);
+	uint32_t hash = at_end ? 0 : level_hash(&t->key, level.p, level.len);
+	for (struct place *at = w->cur->v, *end = at + w->cur->n; at < end; at++) {
+		at->kids = walk_compare(w, t, at) ? node_kids(at->node) : (struct kids){ 0 };
+		at->home = kids_home(at->kids, hash);
+		if (at->kids.b) {
+			__builtin_prefetch(at->kids.b);
+			__builtin_prefetch(&at->kids.b->kids[at->home]);
+		}
 	}
-	for (size_t i = 0; i < cur->n; i++) {
-		struct kids k = node_kids(cur->v[i]);
-		if (!k.b)
+	w->at_end = at_end;
+	w->level = level;
+	w->hash = hash;
+	w->found.visited += at_end ? 0 : w->cur->n;
+}
+
+/* The second: reads the tables, and fetches the nodes that the level leads to. */
+static bool walk_read_tables(struct walk *w, const struct tree *t)
+{
+	struct frontier *cur = w->cur, *next = w->next;
+	if ((w->modest && 2 * cur->n > ON_STACK) || !frontier_reset(next, 2 * cur->n))
+		return false;
+	for (const struct place *at = cur->v, *end = at + cur->n; at < end; at++) {
+		const struct branch *b = at->kids.b;
+		if (!b)
 			continue;
-		node_ref plus = atomic_load_explicit(&k.b->plus, memory_order_acquire);
-		node_ref all = atomic_load_explicit(&k.b->hash, memory_order_acquire);
-		node_ref kid = kids_find(t, k, hash, level.p, level.len);
+		node_ref plus = atomic_load_explicit(&b->plus, memory_order_acquire);
+		node_ref all = atomic_load_explicit(&b->hash, memory_order_acquire);
+		node_ref kid = kids_guess(at->kids, at->home, w->hash);
 		if (kid != 0)
-			frontier_push(next, tree_at(t, kid));
-		if (plus != 0 && wildcards)
-			frontier_push(next, tree_at(t, plus));
-		if (all != 0 && wildcards && !found_push(found, tree_at(t, all)))
+			frontier_push(next, tree_at(t, kid), at->node);
+		if (plus != 0 && w->wildcards)
+			frontier_push(next, tree_at(t, plus), NULL);
+		if (all != 0 && w->wildcards && !found_push(&w->found, tree_at(t, all)))
 			return false;
 	}
+	w->cur = next;
+	w->next = cur;
+	w->wildcards = true;
+	w->over = next->n == 0;
 	return true;
 }
 
 /* The nodes where the topic ends, and their '#', which matches the parent level too. */
-static bool walk_end(const struct tree *t, const struct frontier *cur, struct found *found)
+static bool walk_read_end(struct walk *w, const struct tree *t)
 {
-	for (size_t i = 0; i < cur->n; i++) {
-		if (!found_push(found, cur->v[i]))
+	w->over = true;
+	for (const struct place *at = w->cur->v, *end = at + w->cur->n; at < end; at++) {
+		if (at->node && !found_push(&w->found, at->node))
 			return false;
-		const struct branch *b = node_kids(cur->v[i]).b;
-		node_ref all = b ? atomic_load_explicit(&b->hash, memory_order_acquire) : 0;
-		if (all != 0 && !found_push(found, tree_at(t, all)))
+		node_ref all = at->kids.b ? atomic_load_explicit(&at->kids.b->hash, memory_order_acquire) : 0;
+		if (all != 0 && !found_push(&w->found, tree_at(t, all)))
 			return false;
 	}
 	return true;
 }
 
-static bool walk(const struct trie *trie, const uint8_t *topic, size_t len, struct found *found)
+/* A level of each, side by side. How many have more. */
+static size_t walk_level(struct walk *walks, size_t n, const struct tree *t)
 {
-	const struct tree *t = &trie->tree;
-	struct frontier a, b, *cur = &a, *next = &b;
-	struct level_cursor c = level_first(topic, len);
-	struct level level;
-	bool wildcards = len == 0 || topic[0] != '$', ok = true;
-	frontier_init(&a);
-	frontier_init(&b);
-	frontier_push(cur, t->root);
-	while (ok && cur->n > 0 && level_next(&c, &level)) {
-		found->visited += cur->n;
-		ok = walk_level(t, level, wildcards, cur, next, found);
-		struct frontier *done = cur;
-		cur = next;
-		next = done;
-		wildcards = true;
+	size_t going = 0;
+	for (struct walk *w = walks; w < walks + n; w++) {
+		if (w->ok && !w->over)
+			walk_read_nodes(w, t);
 	}
-	ok = ok && walk_end(t, cur, found) && found_take(found);
-	frontier_free(&a);
-	frontier_free(&b);
-	return ok;
+	for (struct walk *w = walks; w < walks + n; w++) {
+		if (!w->ok || w->over)
+			continue;
+		w->ok = w->at_end ? walk_read_end(w, t) : walk_read_tables(w, t);
+		going += w->ok && !w->over;
+	}
+	return going;
+}
+
+/* To their ends. */
+static void walk_all(struct walk *walks, size_t n, const struct tree *t)
+{
+	while (walk_level(walks, n, t) > 0)
+		;
+	for (struct walk *w = walks; w < walks + n; w++)
+		w->ok = w->ok && found_take(&w->found);
 }
 
 /* ---- the result ---- */
@@ -322,23 +414,86 @@ static struct match *match_new(const struct found *f)
 	return m;
 }
 
+/* NULL: out of memory, or given up. */
+static struct match *walk_result(struct walk *w)
+{
+	struct match *m = w->ok && found_order(&w->found) ? match_new(&w->found) : NULL;
+	walk_free(w);
+	return m;
+}
+
 struct match *trie_match(struct trie *t, const uint8_t *topic, size_t len)
 {
-	struct found found;
-	found.v = found.here;
-	found.n = found.n_groups = found.cap_groups = found.n_nodes = found.visited = 0;
-	found.cap = sizeof found.here / sizeof found.here[0];
-	found.unordered = false;
-	found.groups = NULL;
-	struct match *m = NULL;
-	bool too_deep = len >= TOPIC_LEVELS_MAX && topic_levels(topic, len) > TOPIC_LEVELS_MAX;
-	bool ok = too_deep || walk(t, topic, len, &found);
-	if (ok && found_order(&found))
-		m = match_new(&found);
-	if (found.v != found.here)
-		free(found.v);
-	free(found.groups);
-	return m;
+	struct walk w;
+	walk_begin(&w, &t->tree, (struct topic_bytes){ topic, len }, false);
+	walk_all(&w, 1, &t->tree);
+	return walk_result(&w);
+}
+
+/* Bytes that all begin with, up to and with a '/'; 0: none. */
+static size_t common_levels(const struct topic_bytes *topics, size_t n)
+{
+	size_t common = n > 1 ? topics[0].len : 0;
+	for (size_t i = 1; i < n && common > 0; i++) {
+		size_t same = 0, most = topics[i].len < common ? topics[i].len : common;
+		while (same < most && topics[i].p[same] == topics[0].p[same])
+			same++;
+		common = same;
+	}
+	while (common > 0 && topics[0].p[common - 1] != '/')
+		common--;
+	return common;
+}
+
+/* May others join it where it stands? All that it has is in place then. */
+static bool walk_can_be_joined(const struct walk *w)
+{
+	return w->ok && !w->over && w->found.n + w->found.n_groups == 0 && w->cur->n <= ON_STACK;
+}
+
+static void walk_join(struct walk *w, const struct walk *from)
+{
+	w->wildcards = from->wildcards;
+	w->level = from->level;
+	w->hash = from->hash;
+	w->cur->n = from->cur->n;
+	memcpy(w->cur->v, from->cur->v, from->cur->n * sizeof *from->cur->v);
+	w->found.n_nodes = from->found.n_nodes;
+	memcpy(w->found.nodes, from->found.nodes, from->found.n_nodes * sizeof *from->found.nodes);
+}
+
+/* Topics of one publisher often begin alike: there one goes ahead, and the others join it. */
+static void walk_together(struct walk *w, const struct topic_bytes *topics, size_t n, const struct tree *t)
+{
+	size_t common = common_levels(topics, n);
+	if (common == 0)
+		return;
+	const uint8_t *end = topics[0].p + common;
+	while (walk_can_be_joined(w) && w->rest.p < end)
+		(void)walk_level(w, 1, t);
+	if (!walk_can_be_joined(w))
+		return;
+	for (size_t i = 1; i < n; i++) {
+		if (w[i].over)
+			continue;
+		w[i].rest.p += common;
+		walk_join(&w[i], &w[0]);
+	}
+}
+
+uint32_t trie_match_many(struct trie *t, const struct topic_bytes *topics, size_t n, struct match **out)
+{
+	struct walk w[TRIE_MATCH_MANY];
+	uint32_t visited = 0;
+	for (size_t i = 0; i < n; i++)
+		walk_begin(&w[i], &t->tree, topics[i], i > 0);
+	walk_together(w, topics, n, &t->tree);
+	walk_all(w, n, &t->tree);
+	for (size_t i = 0; i < n; i++) {
+		visited += (uint32_t)w[i].found.visited;
+		out[i] = walk_result(&w[i]);
+	}
+	return visited;
 }
 
 static size_t merge_targets(struct target *out, const struct match *a, const struct match *b)

@@ -91,6 +91,34 @@ static size_t wild_filter(char *buf, size_t size, unsigned shape, const uint32_t
 	return (size_t)n;
 }
 
+/* What a reader of packets would say: the next topics of the list. */
+static uint32_t asked;
+
+static size_t next_topics(void *arg, struct topic_bytes *out, size_t max)
+{
+	(void)arg;
+	for (size_t i = 0; i < max; i++) {
+		const struct topic *t = &topics[(asked + 1 + i) % TOPICS];
+		out[i] = (struct topic_bytes){ t->bytes, t->len };
+	}
+	return max;
+}
+
+static double time_cached(struct match_cache *cache)
+{
+	double best = 1e9;
+	for (int round = 0; round < 3; round++) {
+		double t0 = now_s();
+		for (asked = 0; asked < TOPICS; asked++) {
+			if (!match_cache_get(cache, topics[asked].bytes, topics[asked].len))
+				exit(1);
+		}
+		double took = now_s() - t0;
+		best = took < best ? took : best;
+	}
+	return best;
+}
+
 static void wild(uint32_t m)
 {
 	static const unsigned shape_of[20] = { 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 2, 2, 3, 3, 4 };
@@ -130,7 +158,7 @@ static void wild(uint32_t m)
 			l[j] = rnd(&seed) % k;
 		topics[i].len = (uint8_t)snprintf((char *)topics[i].bytes, sizeof topics[i].bytes, "t1/w/%u/%u/%u/%u", l[0], l[1], l[2], l[3]);
 	}
-	double best = 1e9, best_cached = 1e9;
+	double best = 1e9;
 	uint64_t targets = 0;
 	for (int round = 0; round < 3; round++) {
 		t0 = now_s();
@@ -144,15 +172,10 @@ static void wild(uint32_t m)
 		}
 		double took = now_s() - t0;
 		best = took < best ? took : best;
-		t0 = now_s();
-		for (uint32_t i = 0; i < TOPICS; i++) {
-			if (!match_cache_get(cache, topics[i].bytes, topics[i].len))
-				exit(1);
-		}
-		took = now_s() - t0;
-		best_cached = took < best_cached ? took : best_cached;
 	}
-	double hit = 1e9;
+	double best_cached = time_cached(cache);
+	match_cache_look_ahead(cache, next_topics, NULL);
+	double best_ahead = time_cached(cache), hit = 1e9;
 	for (int round = 0; round < 3; round++) {
 		t0 = now_s();
 		for (uint32_t i = 0; i < TOPICS; i++) {
@@ -166,9 +189,9 @@ static void wild(uint32_t m)
 	t0 = now_s();
 	sessions_clear(t, sets, SESSIONS);
 	double clear_s = now_s() - t0;
-	printf("wild %8u: match %4.0f ns, through the cache %4.0f (hit %3.0f), %.2f targets; subscribe %4.0f ns, clear %4.0f; "
+	printf("wild %8u: match %4.0f ns, through the cache %4.0f, looking ahead %4.0f, hit %3.0f, %.2f targets; subscribe %4.0f ns, clear %4.0f; "
 	       "bytes each %5.1f counted, %5.1f RSS; %.2f nodes each\n",
-	    m, best / TOPICS * 1e9, best_cached / TOPICS * 1e9, hit / TOPICS * 1e9, (double)targets / TOPICS, subscribe_s / m * 1e9,
+	    m, best / TOPICS * 1e9, best_cached / TOPICS * 1e9, best_ahead / TOPICS * 1e9, hit / TOPICS * 1e9, (double)targets / TOPICS, subscribe_s / m * 1e9,
 	    clear_s / m * 1e9, (double)s.bytes / m, (rss1 - rss0) / m, (double)s.nodes / m);
 	trie_free(t);
 }

@@ -84,6 +84,29 @@ START_TEST(another_topic_qos_or_packet_between_ends_it_in_order)
 END_TEST
 
 /* A publisher's own SUBSCRIBE between its messages holds for those behind it, and for no other. */
+/* Different topics in one read are matched together, but for those that the last ones were to have been. */
+START_TEST(topics_that_follow_are_matched_together)
+{
+	struct match_cache_stats before, after;
+	begin("", "#", 0);
+	match_cache_stats(rig.l->cache, &before);
+	for (char t = 'a'; t < 'a' + 9; t++)
+		send_publish(&pub, 0, t, 0, t);
+	SEND(&pub, "\xc0\x00\x30\x04\0"); /* and the beginning of another */
+	turn();
+	for (char t = 'a'; t < 'a' + 9; t++)
+		expect_publish(&sub, 0, t);
+	match_cache_stats(rig.l->cache, &after);
+	ck_assert_uint_eq(after.misses - before.misses, 9);
+	ck_assert_uint_eq(after.ahead - before.ahead, 7);
+	ck_assert_uint_eq(rig.l->behind.len, 0);
+	SEND(&pub, "\x01zz");
+	turn();
+	expect_publish(&sub, 0, 'z');
+	end();
+}
+END_TEST
+
 START_TEST(a_subscription_within_the_buffer_counts_from_there)
 {
 	begin("", "t", 0);
@@ -229,6 +252,6 @@ START_TEST(a_persistent_receiver_keeps_what_it_must)
 END_TEST
 
 SUITE_MAIN("broker/run", a_run_keeps_order_and_every_message_is_acknowledged, nothing_of_a_run_is_left_when_its_buffer_goes,
-	another_topic_qos_or_packet_between_ends_it_in_order, a_subscription_within_the_buffer_counts_from_there,
+	another_topic_qos_or_packet_between_ends_it_in_order, topics_that_follow_are_matched_together, a_subscription_within_the_buffer_counts_from_there,
 	what_came_before_an_error_is_delivered, a_repeated_qos2_identifier_is_not_routed_again, retained_messages_are_kept_one_by_one,
 	the_access_rules_hold_for_each_of_them, a_full_queue_takes_the_first_ones, a_persistent_receiver_keeps_what_it_must)

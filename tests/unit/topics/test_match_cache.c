@@ -126,5 +126,117 @@ START_TEST(a_small_cache_stays_right_under_many_topics)
 }
 END_TEST
 
+/* ---- looking ahead ---- */
+
+static const char *const *named;
+static size_t n_named;
+
+static size_t name_topics(void *arg, struct topic_bytes *out, size_t max)
+{
+	(void)arg;
+	size_t n = n_named < max ? n_named : max;
+	for (size_t i = 0; i < n; i++)
+		out[i] = (struct topic_bytes){ bytes(named[i]), strlen(named[i]) };
+	return n;
+}
+
+static void name(const char *const *topics, size_t n)
+{
+	named = topics;
+	n_named = n;
+}
+
+START_TEST(what_is_to_come_is_matched_with_what_is_missed)
+{
+	static const char *const next[] = { "a/2", "a/3", "b/4", "", "a/3", "a/5", "a/6" };
+	open_cache(4);
+	ck_assert_int_eq(subscribe(&f, &a, "a/+", 0, 0), ERR_OK);
+	match_cache_look_ahead(cache, name_topics, NULL);
+	name(next, 7);
+	ck_assert_uint_eq(get("a/1")->n_targets, 1);
+	name(NULL, 0); /* who asks now would be matched alone */
+	uint64_t visited = match_cache_visited(cache);
+	ck_assert_uint_eq(get("a/2")->n_targets, 1);
+	ck_assert_uint_eq(get("a/3")->n_targets, 1);
+	ck_assert_uint_eq(get("b/4")->n_targets, 0);
+	ck_assert_uint_eq(get("")->n_targets, 0);
+	ck_assert_uint_eq(get("a/6")->n_targets, 1); /* one is left out */
+	ck_assert_uint_eq(match_cache_visited(cache), visited);
+	ck_assert_uint_eq(stats().misses, 6);
+	ck_assert_uint_eq(stats().ahead, 5);
+	(void)get("a/7");
+	ck_assert_uint_gt(match_cache_visited(cache), visited);
+	ck_assert_uint_eq(stats().ahead, 5);
+	close_cache();
+}
+END_TEST
+
+START_TEST(a_change_between_is_seen)
+{
+	static const char *const next[] = { "a/2", "x/2", "a/3" };
+	open_cache(64);
+	match_cache_look_ahead(cache, name_topics, NULL);
+	name(next, 3);
+	ck_assert_uint_eq(get("a/1")->n_targets, 0);
+	name(NULL, 0);
+	ck_assert_int_eq(subscribe(&f, &a, "a/#", 0, 0), ERR_OK);
+	ck_assert_uint_eq(get("a/2")->n_targets, 1);
+	ck_assert_int_eq(subscribe(&f, &a, "+/2", 0, 0), ERR_OK);
+	ck_assert_uint_eq(get("x/2")->n_targets, 1);
+	ck_assert_int_eq(unsubscribe(&f, &a, "a/#"), ERR_OK);
+	ck_assert_uint_eq(get("a/3")->n_targets, 0);
+	ck_assert_uint_eq(stats().ahead, 0);
+	close_cache();
+}
+END_TEST
+
+/* Naming what is in the cache already is of no use, and is not asked for with each miss. */
+START_TEST(who_names_what_is_known_is_asked_less_often)
+{
+	static const char *const known[] = { "k/1", "k/2", "k/3", "k/4" }, *const unknown[] = { "u/1", "u/2" };
+	char topic[16];
+	open_cache(1024);
+	for (int i = 0; i < 4; i++)
+		(void)get(known[i]);
+	match_cache_look_ahead(cache, name_topics, NULL);
+	name(known, 4);
+	(void)get("first");
+	name(unknown, 2);
+	for (int i = 0; i < 16; i++) {
+		(void)snprintf(topic, sizeof topic, "alone/%d", i);
+		(void)get(topic);
+	}
+	(void)get("u/1");
+	ck_assert_uint_eq(stats().ahead, 0);
+	(void)get("u/2");
+	ck_assert_uint_eq(stats().ahead, 1);
+	close_cache();
+}
+END_TEST
+
+/* A storm of SUBSCRIBEs costs the publishers to other first levels no match. */
+START_TEST(a_subscribe_storm_elsewhere_leaves_what_is_cached)
+{
+	enum { STORM = 5000, QUIET = 50 };
+	char storm[32], topic[32];
+	unsigned quiet = 0;
+	open_cache(1024);
+	while (trie_stripe(f.trie, (const uint8_t *)topic, (size_t)snprintf(topic, sizeof topic, "quiet%u/0", quiet)) == trie_stripe(f.trie, bytes("storm/0"), 7))
+		quiet++;
+	ck_assert_int_eq(snprintf(topic, sizeof topic, "quiet%u/+", quiet) > 0, 1);
+	ck_assert_int_eq(subscribe(&f, &a, topic, 0, 0), ERR_OK);
+	for (int step = 0; step < STORM; step++) {
+		(void)snprintf(storm, sizeof storm, "storm/%d/%s", step, step % 2 ? "+/x" : "#");
+		ck_assert_int_eq(subscribe(&f, &a, storm, 0, 0), ERR_OK);
+		(void)snprintf(topic, sizeof topic, "quiet%u/%d", quiet, step % QUIET);
+		ck_assert_uint_eq(get(topic)->n_targets, 1);
+	}
+	ck_assert_uint_le(stats().misses, 3 * QUIET); /* sets of two places: a third topic waits for its second time */
+	ck_assert_uint_eq(stats().hits + stats().misses, STORM);
+	close_cache();
+}
+END_TEST
+
 SUITE_MAIN("match_cache", a_repeated_topic_is_matched_once, a_change_is_seen_at_the_next_call, a_result_that_is_kept_outlives_the_cache,
-    topics_of_any_length_are_told_apart, a_small_cache_stays_right_under_many_topics)
+    what_is_to_come_is_matched_with_what_is_missed, a_change_between_is_seen, who_names_what_is_known_is_asked_less_often,
+    a_subscribe_storm_elsewhere_leaves_what_is_cached, topics_of_any_length_are_told_apart, a_small_cache_stays_right_under_many_topics)

@@ -176,6 +176,43 @@ START_TEST(a_cache_without_memory_says_null_and_goes_on)
 }
 END_TEST
 
+static size_t name_two(void *arg, struct topic_bytes *out, size_t max)
+{
+	(void)arg;
+	if (max < 2)
+		return 0;
+	out[0] = (struct topic_bytes){ bytes("a/2"), 3 };
+	out[1] = (struct topic_bytes){ bytes("a/3"), 3 };
+	return 2;
+}
+
+/* The first is NULL then; the others are matched when they come. */
+START_TEST(matching_ahead_without_memory_loses_nothing)
+{
+	struct fixture f = fixture_open();
+	struct sub_set a;
+	sub_set_init(&a, sub_handle_make(0, 1, 1));
+	ck_assert_int_eq(subscribe(&f, &a, "a/#", 0, 0), ERR_OK);
+	for (unsigned n = 1; n <= 4; n++) {
+		struct match_cache *c = match_cache_new(f.trie, 16);
+		ck_assert_ptr_nonnull(c);
+		match_cache_look_ahead(c, name_two, NULL);
+		fail_at = n;
+		const struct match *m = match_cache_get(c, bytes("a/1"), 3);
+		fail_at = 0;
+		ck_assert_int_eq(m != NULL, n > 1);
+		for (unsigned i = 1; i <= 3; i++) {
+			m = match_cache_get(c, (const uint8_t[]){ 'a', '/', (uint8_t)('0' + i) }, 3);
+			ck_assert_ptr_nonnull(m);
+			ck_assert_uint_eq(m->n_targets, 1);
+		}
+		match_cache_free(c);
+	}
+	trie_clear(f.trie, f.thread, &a);
+	fixture_close(&f);
+}
+END_TEST
+
 static bool sum(void *arg, struct msg *m)
 {
 	*(uint64_t *)arg += m->payload_len + 1000;
@@ -239,4 +276,5 @@ START_TEST(without_memory_no_tree_is_made)
 END_TEST
 
 SUITE_MAIN("topics_nomem", a_subscribe_without_memory_changes_nothing, a_match_without_memory_is_null,
-    a_cache_without_memory_says_null_and_goes_on, a_retained_put_without_memory_changes_nothing, without_memory_no_tree_is_made)
+    a_cache_without_memory_says_null_and_goes_on, matching_ahead_without_memory_loses_nothing,
+    a_retained_put_without_memory_changes_nothing, without_memory_no_tree_is_made)

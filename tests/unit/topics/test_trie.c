@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 #include "tests/unit/topics/fixture.h"
 
+#include <stdlib.h>
+
 static sub_handle handle(unsigned loop, uint32_t slot) { return sub_handle_make(loop, slot, slot + 1); }
 
 static struct sub_set set_of(sub_handle h)
@@ -378,7 +380,7 @@ static void make_filter(uint64_t *r, char *buf, bool topic)
 	}
 }
 
-static void model_compare(struct fixture *f, const char *topic)
+static void model_compare(const struct match *m, const char *topic)
 {
 	int qos[SESSIONS];
 	unsigned n = 0;
@@ -391,14 +393,39 @@ static void model_compare(struct fixture *f, const char *topic)
 		if (q > qos[model[i].session])
 			qos[model[i].session] = q;
 	}
-	struct match *m = match(f, topic);
 	ck_assert_msg(m->n_targets == n, "'%s' reaches %u, not %u", topic, m->n_targets, n);
 	for (uint32_t i = 0; i < m->n_targets; i++) {
 		uint32_t session = sub_handle_slot(m->targets[i].handle);
 		ck_assert_int_eq(m->targets[i].options & SUB_QOS, qos[session]);
 		ck_assert(i == 0 || m->targets[i - 1].handle < m->targets[i].handle);
 	}
-	match_unref(m);
+}
+
+/* One alone, and with others beside it. Returns how many of those were given up. */
+static unsigned model_compare_some(struct fixture *f, uint64_t *r)
+{
+	char topics[TRIE_MATCH_MANY][64];
+	struct topic_bytes list[TRIE_MATCH_MANY];
+	struct match *out[TRIE_MATCH_MANY], *alone;
+	unsigned n = 1 + rnd(r) % TRIE_MATCH_MANY, none = 0;
+	for (unsigned i = 0; i < n; i++) {
+		make_filter(r, topics[i], true);
+		list[i] = (struct topic_bytes){ bytes(topics[i]), strlen(topics[i]) };
+	}
+	alone = match(f, topics[0]);
+	model_compare(alone, topics[0]);
+	uint32_t visited = trie_match_many(f->trie, list, n, out);
+	ck_assert_ptr_nonnull(out[0]);
+	ck_assert_uint_eq(out[0]->visited, alone->visited);
+	ck_assert_uint_ge(visited, alone->visited);
+	for (unsigned i = 0; i < n; i++) {
+		none += out[i] == NULL;
+		if (out[i])
+			model_compare(out[i], topics[i]);
+		match_unref(out[i]);
+	}
+	match_unref(alone);
+	return none;
 }
 
 START_TEST(random_subscriptions_match_as_the_reference_says)
@@ -406,6 +433,7 @@ START_TEST(random_subscriptions_match_as_the_reference_says)
 	struct fixture f = fixture_open();
 	struct sub_set sets[SESSIONS];
 	uint64_t r = 1;
+	unsigned given_up = 0;
 	for (unsigned i = 0; i < SESSIONS; i++)
 		sub_set_init(&sets[i], handle(i % 3, i));
 	n_model = 0;
@@ -430,18 +458,100 @@ START_TEST(random_subscriptions_match_as_the_reference_says)
 			ck_assert_int_eq(unsubscribe(&f, &sets[model[i].session], model[i].filter), ERR_OK);
 			model[i] = model[--n_model];
 		}
-		if (step % 8 == 0) {
-			make_filter(&r, buf, true);
-			model_compare(&f, buf);
-		}
+		if (step % 8 == 0)
+			given_up += model_compare_some(&f, &r);
 		if (step % 500 == 0) {
 			fixture_check(&f);
 			epoch_quiescent(f.epoch, f.thread);
 			(void)epoch_reclaim(f.epoch, f.thread);
 		}
 	}
+	ck_assert_uint_lt(given_up, 20000 / 8);
 	for (unsigned i = 0; i < SESSIONS; i++)
 		trie_clear(f.trie, f.thread, &sets[i]);
+	fixture_close(&f);
+}
+END_TEST
+
+/* What is matched beside the first topic must not cost much; that one may. */
+START_TEST(a_dear_topic_is_given_up_unless_it_is_the_first)
+{
+	enum { K = 10 };
+	struct fixture f = fixture_open();
+	struct sub_set a = set_of(handle(0, 1));
+	for (unsigned mask = 0; mask < 1u << K; mask++) {
+		char buf[2 * K + 2];
+		for (unsigned i = 0; i < K; i++) {
+			buf[2 * i] = mask >> i & 1 ? '+' : 'a';
+			buf[2 * i + 1] = '/';
+		}
+		buf[2 * K - 1] = 0;
+		ck_assert_int_eq(subscribe(&f, &a, buf, 0, 0), ERR_OK);
+	}
+	struct topic_bytes dear = { bytes("a/a/a/a/a/a/a/a/a/a"), 2 * K - 1 }, cheap = { bytes("cheap"), 5 };
+	struct match *out[3];
+	uint32_t visited = trie_match_many(f.trie, (struct topic_bytes[]){ cheap, dear, dear }, 3, out);
+	ck_assert_uint_lt(visited, 200);
+	ck_assert(out[0] && out[0]->n_targets == 0 && !out[1] && !out[2]);
+	match_unref(out[0]);
+	visited = trie_match_many(f.trie, (struct topic_bytes[]){ dear, dear, cheap }, 3, out);
+	ck_assert_uint_gt(visited, 1u << K);
+	ck_assert(out[0] && out[0]->n_targets == 1 && !out[1] && out[2]);
+	match_unref(out[0]);
+	match_unref(out[2]);
+	trie_clear(f.trie, f.thread, &a);
+	fixture_close(&f);
+}
+END_TEST
+
+/* Two different levels with the same hash, which has 31 bits: among 2^18 there are some. Sorted by hash they lie side by side. */
+static struct { uint32_t hash, number; } hashed[1u << 18];
+
+static int by_hash(const void *a, const void *b)
+{
+	uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+	return x < y ? -1 : x > y;
+}
+
+static void find_alike(const struct fixture *f, char *one, char *other, size_t size)
+{
+	const size_t n = sizeof hashed / sizeof *hashed;
+	for (uint32_t i = 0; i < n; i++) {
+		int len = snprintf(one, size, "%u", i);
+		hashed[i].hash = level_hash(&f->trie->tree.key, bytes(one), (size_t)len);
+		hashed[i].number = i;
+	}
+	qsort(hashed, n, sizeof *hashed, by_hash);
+	size_t i = 1;
+	while (i < n && hashed[i].hash != hashed[i - 1].hash)
+		i++;
+	ck_assert_uint_lt(i, n);
+	(void)snprintf(one, size, "%u", hashed[i - 1].number);
+	(void)snprintf(other, size, "%u", hashed[i].number);
+}
+
+START_TEST(levels_with_one_hash_are_told_apart)
+{
+	struct fixture f = fixture_open();
+	struct sub_set a = set_of(handle(0, 1)), b = set_of(handle(0, 2));
+	char one[16], other[16], topics[4][32];
+	find_alike(&f, one, other, sizeof one);
+	for (unsigned i = 0; i < 4; i++)
+		(void)snprintf(topics[i], sizeof topics[i], i < 2 ? "%s" : "%s/below", i % 2 ? other : one);
+	ck_assert_int_eq(subscribe(&f, &a, topics[0], 0, 0), ERR_OK);
+	ck_assert_int_eq(subscribe(&f, &a, topics[2], 0, 0), ERR_OK);
+	for (unsigned i = 0; i < 4; i++)
+		ck_assert_uint_eq(reach(&f, topics[i]), i % 2 == 0);
+	ck_assert_int_eq(subscribe(&f, &b, topics[1], 0, 0), ERR_OK);
+	ck_assert_int_eq(subscribe(&f, &b, topics[3], 0, 0), ERR_OK);
+	for (unsigned i = 0; i < 4; i++) {
+		struct match *m = match(&f, topics[i]);
+		ck_assert_uint_eq(m->n_targets, 1);
+		ck_assert_uint_eq(m->targets[0].handle, i % 2 ? b.handle : a.handle);
+		match_unref(m);
+	}
+	trie_clear(f.trie, f.thread, &a);
+	trie_clear(f.trie, f.thread, &b);
 	fixture_close(&f);
 }
 END_TEST
@@ -478,5 +588,6 @@ END_TEST
 SUITE_MAIN("trie", an_empty_trie_matches_nobody, a_subscriber_is_found_and_after_unsubscribe_is_not, unsubscribing_compares_literally,
     subscribing_again_changes_the_options_alone, overlapping_subscriptions_are_one_target_with_the_highest_qos,
     persistent_targets_are_counted, two_hundred_levels_and_no_more, levels_of_any_length_are_kept, a_set_lists_its_literal_filters,
+    a_dear_topic_is_given_up_unless_it_is_the_first, levels_with_one_hash_are_told_apart,
     a_malformed_share_is_refused, generation_moves_with_the_topics_that_change, many_sessions_on_one_filter_come_and_go, a_large_set_is_cleared_in_parts,
     random_subscriptions_match_as_the_reference_says, hostile_filters_spill_to_the_heap_and_match)
