@@ -7,6 +7,7 @@
 #include "crypto/record.h"
 
 #include "base/secmem.h"
+#include "tests/vectors/keys.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -43,18 +44,8 @@ static double rate(void (*f)(void))
 
 static struct keypair *load(const char *name)
 {
-	static char text[2][8192];
-	char path[64];
-	size_t n[2];
-	struct keypair *k = NULL;
-	for (int i = 0; i < 2; i++) {
-		snprintf(path, sizeof path, "tests/vectors/%s.%s", name, i ? "key" : "crt");
-		FILE *f = fopen(path, "re");
-		need(f != NULL);
-		n[i] = fread(text[i], 1, sizeof text[i], f);
-		fclose(f);
-	}
-	need(keypair_new(&k, text[0], n[0], text[1], n[1]) == ERR_OK);
+	struct keypair *k = vectors_load_keypair(name);
+	need(k != NULL);
 	return k;
 }
 

@@ -6,6 +6,7 @@
 #include "base/secmem.h"
 #include "crypto/envelope.h"
 #include "crypto/keyset.h"
+#include "tests/vectors/keys.h"
 
 #include <stdbool.h>
 #include <stdio.h>
@@ -23,17 +24,8 @@ static unsigned flags;
 
 static struct keypair *load(const char *name)
 {
-	char path[64], text[2][8192];
-	size_t n[2];
-	struct keypair *k = NULL;
-	for (int i = 0; i < 2; i++) {
-		snprintf(path, sizeof path, "tests/vectors/%s.%s", name, i ? "key" : "crt");
-		FILE *f = fopen(path, "re");
-		need(f != NULL);
-		n[i] = fread(text[i], 1, sizeof text[i], f);
-		fclose(f);
-	}
-	need(keypair_new(&k, text[0], n[0], text[1], n[1]) == ERR_OK);
+	struct keypair *k = vectors_load_keypair(name);
+	need(k != NULL);
 	return k;
 }
 

@@ -7,6 +7,7 @@
 #include "crypto/cose.h"
 #include "crypto/envelope.h"
 #include "crypto/keyset.h"
+#include "tests/vectors/keys.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,19 +15,8 @@
 
 static struct keypair *load(const char *name)
 {
-	static char crt[8192], key[8192];
-	char path[64];
-	size_t n[2];
-	struct keypair *k = NULL;
-	for (int i = 0; i < 2; i++) {
-		snprintf(path, sizeof path, "tests/vectors/%s.%s", name, i ? "key" : "crt");
-		FILE *f = fopen(path, "re");
-		if (!f)
-			exit(1);
-		n[i] = fread(i ? key : crt, 1, sizeof crt, f);
-		fclose(f);
-	}
-	if (keypair_new(&k, crt, n[0], key, n[1]) != ERR_OK)
+	struct keypair *k = vectors_load_keypair(name);
+	if (!k)
 		exit(1);
 	return k;
 }

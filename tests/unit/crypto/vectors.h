@@ -3,7 +3,7 @@
 #ifndef TESTS_UNIT_CRYPTO_VECTORS_H
 #define TESTS_UNIT_CRYPTO_VECTORS_H
 
-#include "crypto/keys.h"
+#include "tests/vectors/keys.h"
 
 #include <cjson/cJSON.h>
 #include <check.h>
@@ -45,16 +45,8 @@ static inline cJSON *vectors_load(void)
 /* The key pair tests/vectors/<name>.crt and .key. */
 static inline struct keypair *vectors_keypair(const char *name)
 {
-	char path[64];
-	size_t n, m;
-	struct keypair *k = NULL;
-	snprintf(path, sizeof path, "tests/vectors/%s.crt", name);
-	char *crt = read_text(path, &n);
-	snprintf(path, sizeof path, "tests/vectors/%s.key", name);
-	char *pem = read_text(path, &m);
-	ck_assert_int_eq(keypair_new(&k, crt, n, pem, m), ERR_OK);
-	free(crt);
-	free(pem);
+	struct keypair *k = vectors_load_keypair(name);
+	ck_assert_msg(k != NULL, "tests/vectors/%s.crt, .key (run from the project's root)", name);
 	return k;
 }
 
