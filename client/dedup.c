@@ -71,23 +71,23 @@ static bool has(const struct seen *s, uint64_t seq)
 	return i > 0 && seq <= s->range[i - 1].last;
 }
 
-/* Notes first..last, which may touch one range on each side. */
+static bool adjoins(uint64_t last, uint64_t first) { return first <= last || first == last + 1; }
+
+/* Notes first..last; the ranges that it meets become one with it. */
 static enum err note(struct seen *s, uint64_t first, uint64_t last)
 {
-	size_t i = at_or_before(s, first);
+	size_t i = at_or_before(s, first), end;
 	assert(i == 0 || s->range);
-	if (i > 0 && first <= s->range[i - 1].last + 1) {
-		struct range *r = &s->range[i - 1];
-		r->last = last > r->last ? last : r->last;
-		if (i < s->n && s->range[i].first <= r->last + 1) { /* they meet */
-			r->last = s->range[i].last > r->last ? s->range[i].last : r->last;
-			memmove(&s->range[i], &s->range[i + 1], (s->n - i - 1) * sizeof *s->range);
-			s->n--;
-		}
-		return ERR_OK;
-	}
-	if (i < s->n && last + 1 >= s->range[i].first) {
-		s->range[i].first = first;
+	if (i > 0 && adjoins(s->range[i - 1].last, first))
+		i--;
+	for (end = i; end < s->n && adjoins(last, s->range[end].first); end++)
+		;
+	if (end > i) {
+		struct range *r = &s->range[i];
+		r->first = first < r->first ? first : r->first;
+		r->last = last > s->range[end - 1].last ? last : s->range[end - 1].last;
+		memmove(r + 1, &s->range[end], (s->n - end) * sizeof *s->range);
+		s->n -= end - i - 1;
 		return ERR_OK;
 	}
 	if (s->n == s->cap) {
@@ -220,12 +220,6 @@ static enum err write_frame(struct dedup *d, enum err (*write)(struct journal *,
 	return e;
 }
 
-/* A text of len bytes that has no NUL inside, on the heap. */
-static char *text_of(const uint8_t *p, size_t len)
-{
-	return memchr(p, 0, len) ? NULL : strndup((const char *)p, len);
-}
-
 static const char *read_ids(struct dedup *d, const uint8_t *p, const uint8_t *end)
 {
 	while (p < end) {
@@ -238,7 +232,9 @@ static const char *read_ids(struct dedup *d, const uint8_t *p, const uint8_t *en
 		p += ID_HEAD;
 		if (sender + topic > (size_t)(end - p) || last < id.seq)
 			return "a message's name is cut off";
-		char *sender_text = text_of(p, sender), *topic_text = text_of(p + sender, topic);
+		if (memchr(p, 0, sender + topic))
+			return "a message's name holds a NUL";
+		char *sender_text = strndup((const char *)p, sender), *topic_text = strndup((const char *)p + sender, topic);
 		id.sender = sender_text;
 		id.topic = topic_text;
 		p += sender + topic;

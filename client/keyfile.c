@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 #include "client/keyfile.h"
 
+#include "base/be.h"
 #include "base/random.h"
 #include "base/secmem.h"
 #include "crypto/aead.h"
@@ -15,16 +16,7 @@ enum { MAGIC_LEN = sizeof magic - 1, HEAD_LEN = MAGIC_LEN + 1 + 4, BY_PASSWORD =
 
 static const uint8_t nonce[AEAD_NONCE_LEN]; /* zero: a key seals one file */
 
-static void put32(uint8_t *p, uint32_t v)
-{
-	for (unsigned i = 0; i < 4; i++)
-		p[i] = (uint8_t)(v >> (24 - 8 * i));
-}
-
-static uint32_t get32(const uint8_t *p)
-{
-	return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
-}
+static uint32_t get32(const uint8_t *p) { return (uint32_t)get_be(p, 4); }
 
 /* ---- making */
 
@@ -35,7 +27,7 @@ static enum err lock_by_password(const struct keyfile_lock *l, uint8_t **lock, s
 	*lock = malloc(*len);
 	if (!*lock)
 		return ERR_NOMEM;
-	put32(*lock, PASSWORD_ITERATIONS);
+	put_be(*lock, PASSWORD_ITERATIONS, 4);
 	random_bytes(*lock + 4, PASSWORD_SALT_LEN);
 	return password_key(l->password, l->password_len, *lock + 4, PASSWORD_ITERATIONS, key);
 }
@@ -70,7 +62,7 @@ enum err keyfile_make(const struct keyfile_lock *lock, struct keypair *own, cons
 		size_t head = HEAD_LEN + how_len;
 		memcpy(p, magic, MAGIC_LEN);
 		p[MAGIC_LEN] = lock->password ? BY_PASSWORD : BY_CERTIFICATE;
-		put32(p + MAGIC_LEN + 1, (uint32_t)how_len);
+		put_be(p + MAGIC_LEN + 1, how_len, 4);
 		memcpy(p + HEAD_LEN, how, how_len);
 		e = aead_seal(key, nonce, p, head, content, content_len, p + head, p + head + content_len);
 		*out = p;
@@ -112,9 +104,10 @@ static enum err check_signer(const struct envelope *e, struct keypair *own, stru
 		*why = "it was exported by somebody else";
 		return ERR_REFUSED;
 	}
-	if (pubkey_new(&key, &signer) != ERR_OK)
-		return ERR_REFUSED;
-	enum err rc = envelope_verify(e, &signer, key, why);
+	enum err rc = pubkey_new(&key, &signer);
+	if (rc != ERR_OK)
+		return rc == ERR_NOMEM ? rc : ERR_REFUSED;
+	rc = envelope_verify(e, &signer, key, why);
 	pubkey_free(key);
 	return rc;
 }
@@ -151,6 +144,8 @@ enum err keyfile_open(const void *file, size_t len, const char *password, size_t
 		return ERR_INVALID;
 	size_t how_len = get32(p + MAGIC_LEN + 1), head = HEAD_LEN + how_len;
 	enum err e = kind == 1 ? password_key(password, password_len, p + HEAD_LEN + 4, get32(p + HEAD_LEN), key) : unlock(p + HEAD_LEN, how_len, own, trust, key, why);
+	if (e == ERR_NOMEM)
+		*why = err_text(e);
 	if (e != ERR_OK)
 		return e;
 	*content_len = len - head - AEAD_TAG_LEN;
@@ -159,7 +154,7 @@ enum err keyfile_open(const void *file, size_t len, const char *password, size_t
 	secmem_wipe(key, sizeof key);
 	if (e == ERR_OK)
 		return ERR_OK;
-	*why = e == ERR_NOMEM ? "out of memory" : kind == 1 ? "the password is another one, or the file was changed" : "it was changed";
+	*why = e == ERR_NOMEM ? err_text(e) : kind == 1 ? "the password is another one, or the file was changed" : "it was changed";
 	secmem_free(*content);
 	return e;
 }

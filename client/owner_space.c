@@ -333,7 +333,8 @@ enum err owner_take_keys(struct owner_space *s, const void *json, size_t len, co
 	*why = NULL;
 	for (size_t i = 0; i < set->n && !*why; i++) {
 		const struct keyset_entry *k = &set->entries[i];
-		if (k->space_len != topic_len || memcmp(k->space, s->topic, topic_len) != 0 || k->mode != SEAL_OWNER || k->filter_len != topic_len + 2)
+		if (k->space_len != topic_len || memcmp(k->space, s->topic, topic_len) != 0 || k->mode != SEAL_OWNER || k->filter_len != topic_len + 2 ||
+		    memcmp(k->filter + topic_len, "/#", 2) != 0)
 			*why = "the keys are not those of this topic's owner";
 		else if (!insert_epoch(s, k))
 			*why = "another key of the same epoch is known";

@@ -2,12 +2,12 @@
 /* What the file holds: the length of a JSON text (4 bytes, big endian), that text, and the keys of all epochs as an envelope's content. */
 #include "client/owner_state.h"
 
+#include "base/be.h"
 #include "base/pool.h"
 #include "base/secmem.h"
 #include "base/textbytes.h"
 #include "crypto/hash.h"
-
-#include <cjson/cJSON.h>
+#include "crypto/json.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -71,8 +71,7 @@ enum err owner_state_format(const struct owner_space *s, const uint8_t own[stati
 	enum err e = json ? owner_keys(s, own, own, &keys, &keys_len) : ERR_NOMEM;
 	*out = e == ERR_OK ? secmem_alloc(HEAD_LEN + json_len + keys_len) : NULL;
 	if (*out) {
-		for (unsigned i = 0; i < HEAD_LEN; i++)
-			(*out)[i] = (uint8_t)(json_len >> (24 - 8 * i));
+		put_be(*out, json_len, HEAD_LEN);
 		memcpy(*out + HEAD_LEN, json, json_len);
 		memcpy(*out + HEAD_LEN + json_len, keys, keys_len);
 		*len = HEAD_LEN + json_len + keys_len;
@@ -86,103 +85,108 @@ enum err owner_state_format(const struct owner_space *s, const uint8_t own[stati
 
 /* ---- reading */
 
-static const char *text_of(const cJSON *o, const char *name)
+/* Bytes in base64, for pool_free; an absent member is none. */
+static enum err bytes_of(const cJSON *o, const char *name, uint8_t **out, size_t *len)
 {
-	return cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(o, name));
-}
-
-static bool number_of(const cJSON *o, const char *name, double max, uint64_t *out)
-{
-	const cJSON *n = cJSON_GetObjectItemCaseSensitive(o, name);
-	if (!cJSON_IsNumber(n) || !(n->valuedouble >= 0) || n->valuedouble > max)
-		return false;
-	*out = (uint64_t)n->valuedouble;
-	return true;
-}
-
-/* Bytes in base64, for pool_free; an absent member is none. False: they are not. */
-static bool bytes_of(const cJSON *o, const char *name, uint8_t **out, size_t *len)
-{
-	const char *text = text_of(o, name);
+	const char *text = json_text(o, name);
 	*out = NULL;
 	*len = 0;
 	if (!text)
-		return true;
+		return ERR_OK;
 	*out = pool_alloc(strlen(text) + 1);
-	return *out && base64_get(BASE64_STANDARD, text, strlen(text), *out, strlen(text), len);
+	if (!*out)
+		return ERR_NOMEM;
+	return base64_get(BASE64_STANDARD, text, strlen(text), *out, strlen(text), len) ? ERR_OK : ERR_INVALID;
 }
 
-static bool read_member(struct owner_space *s, const cJSON *o)
+static enum err read_certificate(struct owner_member *m, const cJSON *o)
+{
+	uint8_t *der;
+	size_t len;
+	struct cert c;
+	enum err e = bytes_of(o, "certificate", &der, &len);
+	m->der = e == ERR_OK && der ? malloc(len + 1) : NULL;
+	if (e == ERR_OK && der && !m->der)
+		e = ERR_NOMEM;
+	if (m->der) {
+		memcpy(m->der, der, len);
+		m->der_len = len;
+		e = cert_parse(&c, m->der, len);
+	}
+	if (m->der && e == ERR_OK)
+		cert_fingerprint(&c, m->fingerprint);
+	pool_free(der);
+	return e;
+}
+
+static enum err read_member(struct owner_space *s, const cJSON *o)
 {
 	struct owner_member *m = &s->members[s->n_members];
 	uint64_t access, since, until;
-	uint8_t *der = NULL;
-	struct cert c;
-	const char *cn = text_of(o, "cn");
-	if (!cn || !number_of(o, "access", 3, &access) || !number_of(o, "since", UINT32_MAX, &since) || !number_of(o, "until", UINT32_MAX, &until))
-		return false;
+	const char *cn = json_text(o, "cn");
+	if (!cn || !json_whole(o, "access", MEMBER_READ | MEMBER_WRITE, &access) || !json_whole(o, "since", UINT32_MAX, &since) ||
+	    !json_whole(o, "until", UINT32_MAX, &until))
+		return ERR_INVALID;
 	*m = (struct owner_member){ .cn = strdup(cn), .access = (unsigned)access, .since = (uint32_t)since, .until = (uint32_t)until,
 		.pinned = cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(o, "pinned")) };
 	s->n_members++;
-	bool good = m->cn && bytes_of(o, "certificate", &der, &m->der_len);
-	m->der = good && der ? malloc(m->der_len + 1) : NULL;
-	if (m->der) {
-		memcpy(m->der, der, m->der_len);
-		good = cert_parse(&c, m->der, m->der_len) == ERR_OK;
-		if (good)
-			cert_fingerprint(&c, m->fingerprint);
-	}
-	good = good && (!der || m->der);
-	pool_free(der);
-	return good;
+	return m->cn ? read_certificate(m, o) : ERR_NOMEM;
 }
 
-static bool read_members(struct owner_space *s, const cJSON *list)
+static enum err read_members(struct owner_space *s, const cJSON *list)
 {
 	const cJSON *o;
-	s->members = cJSON_IsArray(list) ? calloc((size_t)cJSON_GetArraySize(list) + 1, sizeof *s->members) : NULL;
+	enum err e = ERR_OK;
+	if (!cJSON_IsArray(list))
+		return ERR_INVALID;
+	s->members = calloc((size_t)cJSON_GetArraySize(list) + 1, sizeof *s->members);
 	if (!s->members)
-		return false;
-	cJSON_ArrayForEach(o, list)
-		if (!read_member(s, o))
-			return false;
-	return true;
+		return ERR_NOMEM;
+	for (o = list->child; o && e == ERR_OK; o = o->next)
+		e = read_member(s, o);
+	return e;
 }
 
-static bool read_json(struct owner_space *s, const cJSON *o)
+static enum err read_json(struct owner_space *s, const cJSON *o)
 {
-	const char *sign = text_of(o, "sign"), *settings = text_of(o, "settings"), *format = text_of(o, "owner");
+	const char *sign = json_text(o, "sign"), *settings = json_text(o, "settings"), *format = json_text(o, "owner");
 	uint64_t sent_epoch = 0;
 	for (s->sign = SIGN_OFF; sign && s->sign < SIGN_REQUIRED && strcmp(signs[s->sign], sign) != 0;)
 		s->sign = (enum seal_sign)(s->sign + 1);
+	if (!format || strcmp(format, FORMAT) != 0 || !sign || strcmp(signs[s->sign], sign) != 0 || !json_whole(o, "number", JSON_WHOLE_MAX, &s->list_number) ||
+	    !json_whole(o, "sentEpoch", UINT32_MAX, &sent_epoch) || !json_whole(o, "sentNumber", JSON_WHOLE_MAX, &s->sent_list))
+		return ERR_INVALID;
+	s->sent_epoch = (uint32_t)sent_epoch;
 	s->from_join = cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(o, "fromJoin"));
 	s->created = cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(o, "created"));
 	s->deleting = cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(o, "deleting"));
-	s->settings = settings ? strdup(settings) : NULL;
-	bool good = format && strcmp(format, FORMAT) == 0 && sign && (!settings || s->settings) && number_of(o, "number", 9e15, &s->list_number) &&
-	            number_of(o, "sentEpoch", UINT32_MAX, &sent_epoch) && number_of(o, "sentNumber", 9e15, &s->sent_list) &&
-	            bytes_of(o, "list", &s->list, &s->list_len) && read_members(s, cJSON_GetObjectItemCaseSensitive(o, "members"));
-	s->sent_epoch = (uint32_t)sent_epoch;
-	return good;
+	if (settings && !(s->settings = strdup(settings)))
+		return ERR_NOMEM;
+	enum err e = bytes_of(o, "list", &s->list, &s->list_len);
+	return e == ERR_OK ? read_members(s, cJSON_GetObjectItemCaseSensitive(o, "members")) : e;
 }
 
 enum err owner_state_parse(struct owner_space **out, const uint8_t *content, size_t len, const char **why)
 {
-	size_t json_len = 0;
+	size_t json_len = len > HEAD_LEN ? (size_t)get_be(content, HEAD_LEN) : 0;
+	cJSON *o = NULL;
 	*why = "not the state of an owner's key space, or of a version that is not known";
-	for (unsigned i = 0; i < HEAD_LEN && len > HEAD_LEN; i++)
-		json_len = json_len << 8 | content[i];
 	if (len <= HEAD_LEN || json_len > len - HEAD_LEN)
 		return ERR_INVALID;
-	cJSON *o = cJSON_ParseWithLength((const char *)content + HEAD_LEN, json_len);
-	const char *topic = text_of(o, "topic");
-	struct owner_space *s = topic ? owner_space_new(topic, SIGN_OPTIONAL, false) : NULL;
-	enum err e = !topic ? ERR_INVALID : !s ? ERR_NOMEM : read_json(s, o) ? ERR_OK : ERR_INVALID;
+	enum err e = json_parse(content + HEAD_LEN, json_len, NULL, &o);
+	const char *topic = json_text(o, "topic");
+	if (e == ERR_OK && !topic)
+		e = ERR_INVALID;
+	struct owner_space *s = e == ERR_OK ? owner_space_new(topic, SIGN_OPTIONAL, false) : NULL;
+	if (e == ERR_OK)
+		e = s ? read_json(s, o) : ERR_NOMEM;
 	cJSON_Delete(o);
 	if (e == ERR_OK) {
 		s->n_epochs = 0;
 		e = owner_take_keys(s, content + HEAD_LEN + json_len, len - HEAD_LEN - json_len, why);
 	}
+	if (e == ERR_NOMEM)
+		*why = err_text(e);
 	if (e == ERR_OK)
 		*out = s;
 	else

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 #include "client/pins.h"
 
+#include "base/durable.h"
 #include "base/textbytes.h"
 #include "base/textfile.h"
 #include "client/sealmq.h"
 #include "crypto/hash.h"
-
-#include <cjson/cJSON.h>
+#include "crypto/json.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -72,54 +72,53 @@ static struct pin *find(struct pins *p, const char *broker, const char *member, 
 
 /* ---- reading */
 
-static char *text_of(const cJSON *o, const char *name)
-{
-	const char *s = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(o, name));
-	return s ? strdup(s) : NULL;
-}
-
 /* The word's place among n. False: it is none of them. */
 static bool word_of(const cJSON *o, const char *name, const char *const *words, int n, int *out)
 {
-	const char *s = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(o, name));
+	const char *s = json_text(o, name);
 	for (*out = 0; s && *out < n; ++*out)
 		if (*words[*out] && strcmp(words[*out], s) == 0)
 			return true;
 	return false;
 }
 
-static bool line_of(const char *line, size_t len, struct pin *out)
+static enum err line_of(const char *line, size_t len, struct pin *out)
 {
-	cJSON *o = cJSON_ParseWithLength(line, len);
-	const char *issuer = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(o, "issuer"));
-	const cJSON *epoch = cJSON_GetObjectItemCaseSensitive(o, "epoch"),
-		    *list = cJSON_GetObjectItemCaseSensitive(o, "list");
-	*out = (struct pin){ .broker = text_of(o, "broker"), .member = text_of(o, "member"), .space = text_of(o, "space") };
-	bool good = out->broker && out->member && out->space && issuer && hex_get(issuer, strlen(issuer), out->issuer, sizeof out->issuer) &&
-	            word_of(o, "mode", modes, 3, &out->mode) && word_of(o, "sign", signs, 3, &out->sign) && cJSON_IsNumber(epoch) &&
-	            epoch->valuedouble >= 0 && epoch->valuedouble <= UINT32_MAX &&
-	            (!list || (cJSON_IsNumber(list) && list->valuedouble >= 0 && list->valuedouble < 9e15));
-	if (good && list)
-		out->list = (uint64_t)list->valuedouble;
-	if (good)
-		out->epoch = (uint32_t)epoch->valuedouble;
+	cJSON *o;
+	uint64_t epoch = 0;
+	*out = (struct pin){ .list = 0 };
+	enum err e = json_parse(line, len, NULL, &o);
+	const char *broker = json_text(o, "broker"), *member = json_text(o, "member"), *space = json_text(o, "space");
+	bool good = broker && member && space && json_hash(o, "issuer", out->issuer) && word_of(o, "mode", modes, 3, &out->mode) &&
+	            word_of(o, "sign", signs, 3, &out->sign) && json_whole(o, "epoch", UINT32_MAX, &epoch) &&
+	            (!cJSON_HasObjectItem(o, "list") || json_whole(o, "list", JSON_WHOLE_MAX, &out->list));
+	if (e == ERR_OK && !good)
+		e = ERR_INVALID;
+	if (e == ERR_OK) {
+		out->epoch = (uint32_t)epoch;
+		out->broker = strdup(broker);
+		out->member = strdup(member);
+		out->space = strdup(space);
+		e = out->broker && out->member && out->space ? ERR_OK : ERR_NOMEM;
+	}
 	cJSON_Delete(o);
-	return good;
+	return e;
 }
 
-static void head_of(const char *rest, size_t len, char out[static 128])
+#define HEAD_SIZE 128u
+static void head_of(const char *rest, size_t len, char out[static HEAD_SIZE])
 {
 	uint8_t hash[HASH_LEN];
 	char hex[2 * HASH_LEN + 1];
 	hash_sha256(rest, len, hash);
 	*hex_put(hex, hash, sizeof hash) = '\0';
-	snprintf(out, 128, "{\"pins\":\"" FORMAT "\",\"sha256\":\"%s\"}\n", hex);
+	snprintf(out, HEAD_SIZE, "{\"pins\":\"" FORMAT "\",\"sha256\":\"%s\"}\n", hex);
 }
 
 /* Every byte is vouched for by the first line, so whoever breaks it later is told, not guessed at. */
 static enum err parse(struct pins *p, const char *path, const char *text, size_t len, char error[static PINS_ERROR_MAX])
 {
-	char head[128];
+	char head[HEAD_SIZE];
 	const char *at = memchr(text, '\n', len), *end = text + len;
 	at = at ? at + 1 : end;
 	head_of(at, (size_t)(end - at), head);
@@ -127,16 +126,16 @@ static enum err parse(struct pins *p, const char *path, const char *text, size_t
 		return fault(error, ERR_CORRUPT, "%s: is damaged, or was not written by sealmq" ADVICE, path);
 	for (unsigned n = 2; at < end; n++) {
 		const char *nl = memchr(at, '\n', (size_t)(end - at));
-		struct pin one;
-		bool good = nl && line_of(at, (size_t)(nl - at), &one);
-		if (!good && nl)
+		struct pin one = { .list = 0 };
+		enum err e = nl ? line_of(at, (size_t)(nl - at), &one) : ERR_INVALID;
+		if (e == ERR_OK && !pins_append(p, &one))
+			e = ERR_NOMEM;
+		if (e != ERR_OK)
 			free_pin(&one);
-		if (!good)
+		if (e == ERR_NOMEM)
+			return fault(error, e, "%s: out of memory", path);
+		if (e != ERR_OK)
 			return fault(error, ERR_CORRUPT, "%s:%u: expected broker, member, space, issuer, mode, sign and epoch" ADVICE, path, n);
-		if (!pins_append(p, &one)) {
-			free_pin(&one);
-			return fault(error, ERR_NOMEM, "%s: out of memory", path);
-		}
 		at = nl + 1;
 	}
 	return ERR_OK;
@@ -166,7 +165,7 @@ enum err pins_read(struct pins *p, const char *path, char error[static PINS_ERRO
 
 /* ---- writing */
 
-static void print_line(FILE *f, const struct pin *p)
+static bool print_line(FILE *f, const struct pin *p)
 {
 	char issuer[2 * sizeof p->issuer + 1];
 	cJSON *o = cJSON_CreateObject();
@@ -176,10 +175,10 @@ static void print_line(FILE *f, const struct pin *p)
 	            cJSON_AddStringToObject(o, "mode", modes[p->mode]) && cJSON_AddStringToObject(o, "sign", signs[p->sign]) &&
 	            cJSON_AddNumberToObject(o, "epoch", p->epoch) && (p->list == 0 || cJSON_AddNumberToObject(o, "list", (double)p->list));
 	char *text = good ? cJSON_PrintUnformatted(o) : NULL;
-	/* A line that is missing would be a space that is trusted anew: the reader refuses this one. */
-	fprintf(f, "%s\n", text ? text : "out of memory");
+	good = text && fprintf(f, "%s\n", text) > 0;
 	cJSON_free(text);
 	cJSON_Delete(o);
+	return good;
 }
 
 /* The folder that a file is in, on the heap. */
@@ -189,62 +188,37 @@ static char *folder_of(const char *path)
 	return !slash ? strdup(".") : slash == path ? strdup("/") : strndup(path, (size_t)(slash - path));
 }
 
-static bool make_folder(char *folder)
-{
-	for (char *at = folder + 1; *at; at++) {
-		if (*at != '/')
-			continue;
-		*at = '\0';
-		bool made = mkdir(folder, 0700) == 0 || errno == EEXIST || errno == EROFS || errno == EACCES;
-		*at = '/';
-		if (!made)
-			return false;
-	}
-	return mkdir(folder, 0700) == 0 || errno == EEXIST;
-}
-
-static bool sync_folder(const char *folder)
-{
-	int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	bool synced = fd >= 0 && fsync(fd) == 0;
-	if (fd >= 0)
-		close(fd);
-	return synced;
-}
-
-/* Under the lock: beside the file, then in its place. */
-static bool replace(const char *path, const char *folder, const char *text, size_t len)
-{
-	char *fresh = NULL, head[128];
-	if (asprintf(&fresh, "%s.new", path) < 0)
-		return false;
-	head_of(text, len, head);
-	(void)unlink(fresh); /* what a crash left */
-	int fd = open(fresh, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-	FILE *f = fd >= 0 ? fdopen(fd, "w") : NULL;
-	if (!f && fd >= 0)
-		close(fd);
-	bool good = f && fputs(head, f) >= 0 && fwrite(text, 1, len, f) == len && fflush(f) == 0 && fsync(fd) == 0;
-	if (f && fclose(f) != 0)
-		good = false;
-	good = good && rename(fresh, path) == 0 && sync_folder(folder);
-	free(fresh);
-	return good;
-}
-
-static enum err write_all(const struct pins *p, const char *path, const char *folder, char error[static PINS_ERROR_MAX])
+/* The lines behind the first, on the heap; NULL: no memory. A line that is missing would be a space that is trusted anew. */
+static char *lines_of(const struct pins *p, size_t *len)
 {
 	char *text = NULL;
-	size_t len = 0;
-	FILE *f = open_memstream(&text, &len);
-	for (size_t i = 0; f && i < p->n; i++)
-		print_line(f, &p->items[i]);
-	bool whole = f && fclose(f) == 0;
-	enum err e = !whole ? fault(error, ERR_NOMEM, "%s: out of memory", path)
-	             : replace(path, folder, text, len) ? ERR_OK
-	                                                : fault(error, ERR_IO, "%s: cannot be written: %s", path, strerror(errno));
+	FILE *f = open_memstream(&text, len);
+	bool whole = f != NULL;
+	for (size_t i = 0; whole && i < p->n; i++)
+		whole = print_line(f, &p->items[i]);
+	if (f && fclose(f) != 0)
+		whole = false;
+	if (whole)
+		return text;
 	free(text);
-	return e;
+	return NULL;
+}
+
+/* Under the lock. */
+static enum err write_all(const struct pins *p, const char *path, char error[static PINS_ERROR_MAX])
+{
+	char head[HEAD_SIZE];
+	size_t len = 0;
+	char *lines = lines_of(p, &len), *whole = lines ? malloc(sizeof head + len) : NULL;
+	enum err e = whole ? ERR_OK : ERR_NOMEM;
+	if (whole) {
+		head_of(lines, len, head);
+		memcpy(stpcpy(whole, head), lines, len);
+		e = durable_replace(path, whole, strlen(head) + len);
+	}
+	free(lines);
+	free(whole);
+	return e == ERR_OK ? e : fault(error, e, "%s: cannot be written: %s", path, e == ERR_IO ? strerror(errno) : err_text(e));
 }
 
 /* The lock has a file of its own, since the other one is replaced. */
@@ -270,12 +244,15 @@ static enum err change(const char *path, change_fn *f, const void *arg, char err
 	char *folder = folder_of(path);
 	if (!folder)
 		return fault(error, ERR_NOMEM, "%s: out of memory", path);
-	int fd = make_folder(folder) ? lock(path) : -1;
-	enum err e = fd < 0 ? fault(error, ERR_IO, "%s: %s", folder, strerror(errno)) : pins_read(&now, path, error);
+	int fd = -1;
+	enum err e = durable_make_folder(folder);
+	if (e == ERR_OK && (fd = lock(path)) < 0)
+		e = ERR_IO;
+	e = e != ERR_OK ? fault(error, e, "%s: %s", folder, e == ERR_IO ? strerror(errno) : err_text(e)) : pins_read(&now, path, error);
 	if (e == ERR_OK)
 		e = f(&now, arg, &changed, error);
 	if (e == ERR_OK && changed)
-		e = write_all(&now, path, folder, error);
+		e = write_all(&now, path, error);
 	pins_free(&now);
 	if (fd >= 0)
 		close(fd);

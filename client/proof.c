@@ -36,13 +36,18 @@ static const char *add_signer(struct checker *c, const struct transcript_line *l
 {
 	struct signer *s = malloc(sizeof *s + l->bytes_len);
 	if (!s)
-		return "out of memory";
+		return transcript_no_memory;
 	memcpy(s->der, l->bytes, l->bytes_len);
 	if (cert_parse(&s->cert, s->der, l->bytes_len) != ERR_OK) {
 		free(s);
 		return "is not a certificate";
 	}
-	if (pubkey_new(&s->key, &s->cert) != ERR_OK)
+	enum err e = pubkey_new(&s->key, &s->cert);
+	if (e == ERR_NOMEM) {
+		free(s);
+		return transcript_no_memory;
+	}
+	if (e != ERR_OK)
 		s->key = NULL;
 	cert_fingerprint(&s->cert, s->fingerprint);
 	s->next = c->signers;
@@ -167,11 +172,12 @@ enum err proof_check(struct proof *out, const char *receipt, size_t receipt_len,
 	size_t len;
 	const char *why;
 	*out = (struct proof){ .is_signed = 0 };
-	if (receipt_read(&out->receipt, &der, &len, receipt, receipt_len, &why) != ERR_OK) {
+	enum err e = receipt_read(&out->receipt, &der, &len, receipt, receipt_len, &why);
+	if (e != ERR_OK) {
 		snprintf(out->error, sizeof out->error, "%s: %s", receipt_name, why);
-		return ERR_REFUSED;
+		return e == ERR_NOMEM ? e : ERR_REFUSED;
 	}
-	enum err e = check_holder(out, receipt_name, der, len, trust);
+	e = check_holder(out, receipt_name, der, len, trust);
 	free(der);
 	c.first = out->receipt.first;
 	c.last = out->receipt.last;

@@ -2,8 +2,7 @@
 #include "client/receipt.h"
 
 #include "base/textbytes.h"
-
-#include <cjson/cJSON.h>
+#include "crypto/json.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -11,7 +10,6 @@
 #define VERSION_TEXT "sealmq v1"
 #define TYPE_TEXT "sealmq-receipt"
 #define RECEIPT_MAX (1u << 20) /* characters */
-#define NUMBER_MAX 9007199254740991.0
 
 static const char *const algorithms[] = { [KEY_RSA] = "PS256", [KEY_EC] = "ES256" };
 
@@ -107,35 +105,26 @@ enum err receipt_make(const struct transcript_scan *s, uint64_t first, uint64_t 
 
 /* ---- reading */
 
-/* A part of the JWS up to the next '.', or to the end: decoded, NUL-terminated, for free(). *text moves behind it. */
-static uint8_t *take_part(const char **text, const char *end, size_t *len)
+static const char no_memory[] = "out of memory";
+
+/* A part of the JWS up to the next '.', or to the end: decoded into *room, NUL-terminated. *text and *room move behind it. NULL: not base64url. */
+static char *take_part(const char **text, const char *end, char **room, size_t *len)
 {
 	const char *dot = memchr(*text, '.', (size_t)(end - *text));
 	size_t n = (size_t)((dot ? dot : end) - *text);
-	uint8_t *out = malloc(n + 1);
-	bool good = out && base64_get(BASE64_URL, *text, n, out, n, len);
+	char *out = *room;
+	bool good = base64_get(BASE64_URL, *text, n, out, n, len);
 	*text = dot ? dot + 1 : end;
-	if (good) {
-		out[*len] = '\0';
-		return out;
-	}
-	free(out);
-	return NULL;
+	if (!good)
+		return NULL;
+	out[*len] = '\0';
+	*room += *len + 1;
+	return out;
 }
 
 static bool number(const cJSON *o, const char *name, uint64_t *out)
 {
-	const cJSON *item = cJSON_GetObjectItemCaseSensitive(o, name);
-	if (!cJSON_IsNumber(item) || !(item->valuedouble >= 0) || item->valuedouble > NUMBER_MAX)
-		return false;
-	*out = (uint64_t)item->valuedouble;
-	return (double)*out == item->valuedouble;
-}
-
-static bool hash_is(const cJSON *item, uint8_t out[static HASH_LEN])
-{
-	const char *text = cJSON_GetStringValue(item);
-	return text && hex_get(text, strlen(text), out, HASH_LEN);
+	return json_whole(o, name, JSON_WHOLE_MAX, out);
 }
 
 static bool read_marks(struct transcript_known *k, const cJSON *marks)
@@ -144,7 +133,7 @@ static bool read_marks(struct transcript_known *k, const cJSON *marks)
 	if (!cJSON_IsArray(marks) || k->step == 0)
 		return false;
 	cJSON_ArrayForEach(mark, marks)
-		if (k->n_marks == TRANSCRIPT_MARKS_MAX || !hash_is(mark, k->mark[k->n_marks++]))
+		if (k->n_marks == TRANSCRIPT_MARKS_MAX || !json_is_hash(mark, k->mark[k->n_marks++]))
 			return false;
 	return k->n_marks < k->lines;
 }
@@ -152,12 +141,12 @@ static bool read_marks(struct transcript_known *k, const cJSON *marks)
 static const char *read_payload(struct receipt *r, const cJSON *o)
 {
 	uint64_t count;
-	const char *version = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(o, "receipt"));
+	const char *version = json_text(o, "receipt");
 	if (!version || strcmp(version, VERSION_TEXT) != 0)
 		return "it is no receipt of a known version; expected \"receipt\": \"" VERSION_TEXT "\"";
 	if (!number(o, "made", &r->made_ms) || !number(o, "first", &r->first) || !number(o, "last", &r->last) || !number(o, "count", &count) ||
 	    !number(o, "lines", &r->known.lines) || !number(o, "step", &r->known.step) ||
-	    !hash_is(cJSON_GetObjectItemCaseSensitive(o, "holder"), r->holder) || !hash_is(cJSON_GetObjectItemCaseSensitive(o, "hash"), r->known.last) ||
+	    !json_hash(o, "holder", r->holder) || !json_hash(o, "hash", r->known.last) ||
 	    !read_marks(&r->known, cJSON_GetObjectItemCaseSensitive(o, "marks")))
 		return "a member is missing or out of range";
 	return r->first >= 1 && r->first <= r->last && count == r->last - r->first + 1 && r->last < r->known.lines ? NULL : "its numbers contradict each other";
@@ -166,15 +155,15 @@ static const char *read_payload(struct receipt *r, const cJSON *o)
 static const char *read_header(const cJSON *o, uint8_t **der, size_t *len, const char **alg)
 {
 	const cJSON *chain = cJSON_GetObjectItemCaseSensitive(o, "x5c");
-	const char *type = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(o, "typ"));
+	const char *type = json_text(o, "typ");
 	const char *text = cJSON_IsArray(chain) ? cJSON_GetStringValue(cJSON_GetArrayItem(chain, 0)) : NULL;
-	*alg = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(o, "alg"));
+	*alg = json_text(o, "alg");
 	if (!*alg || !type || strcmp(type, TYPE_TEXT) != 0 || !text || cJSON_GetArraySize(chain) != 1 || cJSON_HasObjectItem(o, "crit"))
 		return "its header is not alg, typ \"" TYPE_TEXT "\" and x5c with one certificate";
 	*der = malloc(strlen(text) + 1);
-	if (*der && base64_get(BASE64_STANDARD, text, strlen(text), *der, strlen(text), len))
-		return NULL;
-	return "its certificate is not base64";
+	if (!*der)
+		return no_memory;
+	return base64_get(BASE64_STANDARD, text, strlen(text), *der, strlen(text), len) ? NULL : "its certificate is not base64";
 }
 
 static const char *verify(struct receipt *r, const uint8_t *der, size_t der_bytes, const char *alg, const char *text, size_t text_len, const uint8_t *sig,
@@ -183,8 +172,11 @@ static const char *verify(struct receipt *r, const uint8_t *der, size_t der_byte
 	struct cert c;
 	struct pubkey *key;
 	uint8_t hash[HASH_LEN];
-	if (cert_parse(&c, der, der_bytes) != ERR_OK || pubkey_new(&key, &c) != ERR_OK)
-		return "its certificate cannot be read, or has a kind of key that is not supported";
+	enum err e = cert_parse(&c, der, der_bytes);
+	if (e == ERR_OK)
+		e = pubkey_new(&key, &c);
+	if (e != ERR_OK)
+		return e == ERR_NOMEM ? no_memory : "its certificate cannot be read, or has a kind of key that is not supported";
 	cert_fingerprint(&c, hash);
 	bool own = memcmp(hash, r->holder, HASH_LEN) == 0, same_alg = strcmp(alg, algorithms[pubkey_kind(key)]) == 0;
 	hash_sha256(text, text_len, hash);
@@ -193,36 +185,42 @@ static const char *verify(struct receipt *r, const uint8_t *der, size_t der_byte
 	return !own ? "it is signed by another certificate than the holder's" : !same_alg || !good ? "its signature is wrong: the receipt was changed" : NULL;
 }
 
-enum err receipt_read(struct receipt *out, uint8_t **der, size_t *der_bytes, const char *text, size_t len, const char **why)
+/* text without white space at its end; room: for its parts, decoded. */
+static const char *read_all(struct receipt *out, uint8_t **der, size_t *der_bytes, const char *text, size_t len, char *room)
 {
 	size_t header_len = 0, payload_len = 0, sig_len = 0;
-	const char *alg = NULL;
+	const char *p = text, *end = text + len, *alg = NULL;
+	cJSON *header_json = NULL, *payload_json = NULL;
+	char *header = take_part(&p, end, &room, &header_len), *payload = take_part(&p, end, &room, &payload_len);
+	size_t signed_len = (size_t)(p - text) - (p > text && p != end ? 1 : 0);
+	const char *sig = take_part(&p, end, &room, &sig_len);
+	enum err e = header && payload && sig && p == end ? json_parse(header, header_len, NULL, &header_json) : ERR_INVALID;
+	if (e == ERR_OK)
+		e = json_parse(payload, payload_len, NULL, &payload_json);
+	const char *why = e == ERR_NOMEM ? no_memory : e != ERR_OK ? "it is not three parts in base64url with '.' between" : NULL;
+	if (!why)
+		why = read_header(header_json, der, der_bytes, &alg);
+	if (!why)
+		why = read_payload(out, payload_json);
+	if (!why)
+		why = verify(out, *der, *der_bytes, alg, text, signed_len, (const uint8_t *)sig, sig_len);
+	cJSON_Delete(header_json);
+	cJSON_Delete(payload_json);
+	return why;
+}
+
+enum err receipt_read(struct receipt *out, uint8_t **der, size_t *der_bytes, const char *text, size_t len, const char **why)
+{
 	*out = (struct receipt){ .first = 0 };
 	*der = NULL;
 	while (len > 0 && strchr(" \t\r\n", text[len - 1]))
 		len--;
-	if (len > RECEIPT_MAX) {
-		*why = "it is too long to be a receipt";
-		return ERR_INVALID;
-	}
-	const char *p = text, *end = text + len;
-	uint8_t *header = take_part(&p, end, &header_len), *payload = take_part(&p, end, &payload_len);
-	size_t signed_len = (size_t)(p - text) - (p > text && p != end ? 1 : 0);
-	uint8_t *sig = take_part(&p, end, &sig_len);
-	cJSON *h = header ? cJSON_ParseWithLength((char *)header, header_len) : NULL, *o = payload ? cJSON_ParseWithLength((char *)payload, payload_len) : NULL;
-	*why = !h || !o || !sig || p != end ? "it is not three parts in base64url with '.' between" : read_header(h, der, der_bytes, &alg);
-	if (!*why)
-		*why = read_payload(out, o);
-	if (!*why)
-		*why = verify(out, *der, *der_bytes, alg, text, signed_len, sig, sig_len);
-	cJSON_Delete(h);
-	cJSON_Delete(o);
-	free(header);
-	free(payload);
-	free(sig);
+	char *room = len <= RECEIPT_MAX ? malloc(len + 3) : NULL;
+	*why = len > RECEIPT_MAX ? "it is too long to be a receipt" : room ? read_all(out, der, der_bytes, text, len, room) : no_memory;
+	free(room);
 	if (!*why)
 		return ERR_OK;
 	free(*der);
 	*der = NULL;
-	return ERR_INVALID;
+	return *why == no_memory ? ERR_NOMEM : ERR_INVALID;
 }

@@ -20,7 +20,7 @@ struct receipt {
 enum err receipt_make(const struct transcript_scan *s, uint64_t first, uint64_t now_ms, struct keypair *key, char **text) MUST_CHECK;
 
 /* Reads text (white space at its end is left out), verifies its signature by the certificate that it carries. der: that certificate, for free(). Whether
- * it is trusted is the caller's matter. ERR_INVALID, *why tells. */
+ * it is trusted is the caller's matter. ERR_INVALID, ERR_NOMEM; *why tells. */
 enum err receipt_read(struct receipt *out, uint8_t **der, size_t *der_bytes, const char *text, size_t len, const char **why) MUST_CHECK;
 
 #endif

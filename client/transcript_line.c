@@ -2,15 +2,13 @@
 #include "client/transcript_line.h"
 
 #include "base/textbytes.h"
-
-#include <cjson/cJSON.h>
+#include "crypto/json.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 #define VERSION_TEXT "sealmq v1"
-#define TIME_MAX 253402300799999.0 /* milliseconds: the end of year 9999 */
-#define NUMBER_MAX 9007199254740991.0
+#define TIME_MAX UINT64_C(253402300799999) /* milliseconds: the end of year 9999 */
 
 /* ---- writing: cJSON keeps the order in which members are added, and prints whole numbers up to 2^53 as such */
 
@@ -83,26 +81,6 @@ enum err transcript_line_format(const struct transcript_line *l, char **text, si
 
 /* ---- reading: takes what it needs; that nothing else stands there shows when the line is written again */
 
-static const char *text_of(const cJSON *o, const char *name)
-{
-	return cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(o, name));
-}
-
-static bool read_number(const cJSON *o, const char *name, double max, uint64_t *out)
-{
-	const cJSON *item = cJSON_GetObjectItemCaseSensitive(o, name);
-	if (!cJSON_IsNumber(item) || !(item->valuedouble >= 0) || item->valuedouble > max)
-		return false;
-	*out = (uint64_t)item->valuedouble;
-	return true;
-}
-
-static bool read_hash(const cJSON *o, const char *name, uint8_t out[static HASH_LEN])
-{
-	const char *text = text_of(o, name);
-	return text && hex_get(text, strlen(text), out, HASH_LEN);
-}
-
 /* Decodes over the text itself, which is longer. */
 static bool read_bytes(cJSON *o, const char *name, const uint8_t **bytes, size_t *len)
 {
@@ -118,42 +96,45 @@ static const char *read_message(struct transcript_line *l, cJSON *o)
 {
 	const char *why;
 	l->kind = TRANSCRIPT_MESSAGE;
-	l->topic = text_of(o, "topic");
-	l->verdict = text_of(o, "verdict");
-	if (!read_number(o, "n", NUMBER_MAX, &l->n) || !read_number(o, "received", TIME_MAX, &l->received_ms) || !l->topic || !l->verdict ||
-	    !read_hash(o, "sender", l->sender) || !read_hash(o, "prev", l->prev) || !read_bytes(o, "sealed", &l->bytes, &l->bytes_len))
+	l->topic = json_text(o, "topic");
+	l->verdict = json_text(o, "verdict");
+	if (!json_whole(o, "n", JSON_WHOLE_MAX, &l->n) || !json_whole(o, "received", TIME_MAX, &l->received_ms) || !l->topic || !l->verdict ||
+	    !json_hash(o, "sender", l->sender) || !json_hash(o, "prev", l->prev) || !read_bytes(o, "sealed", &l->bytes, &l->bytes_len))
 		return "a member is missing or out of range";
 	return cose_parse(&l->cose, l->bytes, l->bytes_len, &why) == ERR_OK ? NULL : why;
 }
 
 static const char *read_line(struct transcript_line *l, cJSON *o)
 {
-	const char *version = text_of(o, "transcript");
+	const char *version = json_text(o, "transcript");
 	if (version) {
 		l->kind = TRANSCRIPT_HEAD;
 		if (strcmp(version, VERSION_TEXT) != 0)
 			return "the version is unknown; expected " VERSION_TEXT;
-		return read_hash(o, "holder", l->holder) && read_number(o, "started", TIME_MAX, &l->started_ms) ? NULL : "holder or started is missing";
+		return json_hash(o, "holder", l->holder) && json_whole(o, "started", TIME_MAX, &l->started_ms) ? NULL : "holder or started is missing";
 	}
 	if (!cJSON_HasObjectItem(o, "certificate"))
 		return read_message(l, o);
 	l->kind = TRANSCRIPT_CERTIFICATE;
-	return read_bytes(o, "certificate", &l->bytes, &l->bytes_len) && read_hash(o, "prev", l->prev) ? NULL : "certificate or prev is missing";
+	return read_bytes(o, "certificate", &l->bytes, &l->bytes_len) && json_hash(o, "prev", l->prev) ? NULL : "certificate or prev is missing";
 }
 
 enum err transcript_line_parse(struct transcript_line *out, const char *text, size_t len, const char **why)
 {
 	*out = (struct transcript_line){ .kind = TRANSCRIPT_HEAD };
-	cJSON *o = cJSON_ParseWithLength(text, len);
+	cJSON *o;
+	enum err e = json_parse(text, len, NULL, &o);
 	out->owned = o;
-	*why = cJSON_IsObject(o) ? read_line(out, o) : "it is not a JSON object";
+	*why = e == ERR_NOMEM ? err_text(e) : cJSON_IsObject(o) ? read_line(out, o) : "it is not a JSON object";
 	if (*why)
-		return ERR_INVALID;
+		return e == ERR_NOMEM ? e : ERR_INVALID;
 	char *again;
 	size_t again_len;
-	enum err e = transcript_line_format(out, &again, &again_len);
-	if (e == ERR_NOMEM)
+	e = transcript_line_format(out, &again, &again_len);
+	if (e == ERR_NOMEM) {
+		*why = err_text(e);
 		return e;
+	}
 	if (e == ERR_OK && (again_len != len || memcmp(again, text, len) != 0))
 		*why = "it is not written as a transcript's lines are";
 	else if (e != ERR_OK)

@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+const char transcript_no_memory[] = "out of memory";
+
 struct reader {
 	struct transcript_scan *out;
 	FILE *f;
@@ -168,7 +170,7 @@ static enum err scan_line(struct reader *r, transcript_visit visit, void *arg)
 		e = take(r, &l, line, hash);
 	why = e == ERR_OK && visit ? visit(arg, &l) : NULL;
 	if (why)
-		e = fault(s, line, "%s", why);
+		e = why == transcript_no_memory ? ERR_NOMEM : fault(s, line, "%s", why);
 	if (e == ERR_OK && r->known)
 		e = compare(s, r->known, line, hash);
 	if (e == ERR_OK)

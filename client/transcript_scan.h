@@ -10,7 +10,9 @@
 
 #define TRANSCRIPT_FAULT_MAX 256u
 
-/* Looks at a line whose form and place are right, before the next is read. Returns what is wrong with it, or NULL; the text is copied. */
+/* Looks at a line whose form and place are right, before the next is read. Returns what is wrong with it (the text is copied), or NULL;
+ * transcript_no_memory: nothing is wrong with the line. */
+extern const char transcript_no_memory[];
 typedef const char *(*transcript_visit)(void *arg, const struct transcript_line *l);
 
 struct transcript_scan {

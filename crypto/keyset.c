@@ -4,8 +4,7 @@
 
 #include "base/secmem.h"
 #include "base/textbytes.h"
-
-#include <cjson/cJSON.h>
+#include "crypto/json.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -144,24 +143,10 @@ static bool has_repeats(const cJSON *object)
 	return false;
 }
 
-static const char *string_of(const cJSON *object, const char *name)
-{
-	return cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(object, name));
-}
-
 static bool is_string(const cJSON *object, const char *name, const char *value)
 {
-	const char *s = string_of(object, name);
+	const char *s = json_text(object, name);
 	return s && strcmp(s, value) == 0;
-}
-
-static bool number_of(const cJSON *object, const char *name, uint64_t max, uint64_t *out)
-{
-	const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, name);
-	if (!cJSON_IsNumber(item) || !(item->valuedouble >= 0) || item->valuedouble > (double)max)
-		return false;
-	*out = (uint64_t)item->valuedouble;
-	return (double)*out == item->valuedouble;
 }
 
 static int index_of(const char *text, const char *const *names, size_t n)
@@ -185,11 +170,6 @@ static bool key_get(const char *text, uint8_t *out, size_t len)
 	return text && base64_get(BASE64_URL, text, strlen(text), out, len, &n) && n == len;
 }
 
-static bool fingerprint_get(const char *text, uint8_t out[static 32])
-{
-	return text && hex_get(text, strlen(text), out, 32);
-}
-
 static const char *read_entry(const cJSON *jwk, struct keyset_entry *e)
 {
 	const cJSON *about = cJSON_GetObjectItemCaseSensitive(jwk, "sealmq");
@@ -198,21 +178,21 @@ static const char *read_entry(const cJSON *jwk, struct keyset_entry *e)
 		return "a key is not an object with a sealmq object, or a member is repeated";
 	if (!is_string(jwk, "kty", "oct") || !derives_keys(jwk))
 		return "a key is not for key derivation";
-	const char *kid = string_of(jwk, "kid"), *k = string_of(jwk, "k"), *issuer = string_of(about, "issuer"), *recipient = string_of(about, "recipient");
+	const char *kid = json_text(jwk, "kid"), *k = json_text(jwk, "k");
 	if (!key_get(kid, e->kid, sizeof e->kid) || !key_get(k, e->key, sizeof e->key))
 		return "kid or k is not base64url of 8 and 32 bytes";
-	if (!fingerprint_get(issuer, e->issuer) || !fingerprint_get(recipient, e->recipient))
+	if (!json_hash(about, "issuer", e->issuer) || !json_hash(about, "recipient", e->recipient))
 		return "issuer or recipient is not a fingerprint";
-	e->filter = string_of(about, "filter");
-	e->space = string_of(about, "space");
+	e->filter = json_text(about, "filter");
+	e->space = json_text(about, "space");
 	if (!e->filter || !e->space)
 		return "filter or space is missing";
 	e->filter_len = strlen(e->filter);
 	e->space_len = strlen(e->space);
-	int mode = index_of(string_of(about, "mode"), modes, sizeof modes / sizeof modes[0]);
-	int sign = index_of(string_of(about, "sign"), signs, sizeof signs / sizeof signs[0]);
-	if (mode < 0 || sign < 0 || !number_of(about, "epoch", UINT32_MAX, &epoch) || !number_of(about, "issued", KEYSET_TIME_MAX, &e->issued_s) ||
-	    !number_of(about, "not_after", KEYSET_TIME_MAX, &e->not_after_s))
+	int mode = index_of(json_text(about, "mode"), modes, sizeof modes / sizeof modes[0]);
+	int sign = index_of(json_text(about, "sign"), signs, sizeof signs / sizeof signs[0]);
+	if (mode < 0 || sign < 0 || !json_whole(about, "epoch", UINT32_MAX, &epoch) || !json_whole(about, "issued", KEYSET_TIME_MAX, &e->issued_s) ||
+	    !json_whole(about, "not_after", KEYSET_TIME_MAX, &e->not_after_s))
 		return "mode, sign, epoch, issued or not_after is missing or out of range";
 	e->epoch = (uint32_t)epoch;
 	e->mode = (enum seal_mode)mode;
@@ -290,10 +270,13 @@ static bool holds_nul(const char *json, size_t len)
 enum err keyset_parse(struct keyset **out, const void *json, size_t len, const char **why)
 {
 	const char *end = NULL;
+	cJSON *root = NULL;
 	*why = NULL;
-	cJSON *root = len && !holds_nul(json, len) ? cJSON_ParseWithLengthOpts(json, len, &end, 0) : NULL;
+	enum err e = len > 0 && !holds_nul(json, len) ? json_parse(json, len, &end, &root) : ERR_INVALID;
+	if (e == ERR_NOMEM)
+		return e;
+	e = ERR_INVALID;
 	const cJSON *keys = cJSON_GetObjectItemCaseSensitive(root, "keys"), *members = cJSON_GetObjectItemCaseSensitive(root, "members");
-	enum err e = ERR_INVALID;
 	if (!root || end != (const char *)json + len)
 		*why = "not JSON";
 	else if (!cJSON_IsObject(root) || has_repeats(root) || !cJSON_IsArray(keys) || cJSON_GetArraySize(keys) < 1 ||
