@@ -3,25 +3,7 @@
  * Checked: any file loads or is explained; the fast and the full search agree; a granted filter without wildcards is readable. */
 #include "topics/acl.h"
 
-#include <stdlib.h>
-#include <string.h>
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
-
-static const uint8_t *next_field(const uint8_t **p, size_t *left, size_t *len)
-{
-	const uint8_t *field = *p, *end = *left ? memchr(field, 0xFF, *left) : NULL;
-	*len = end ? (size_t)(end - field) : *left;
-	*p += *len + (end ? 1 : 0);
-	*left -= *len + (end ? 1 : 0);
-	return field;
-}
-
-static void require(bool condition)
-{
-	if (!condition)
-		abort();
-}
+#include "tests/fuzz/fuzz.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {
