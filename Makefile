@@ -104,7 +104,8 @@ $(STATIC): $(LIB_PARTS) $(O)/pic/rest.a
 	$(OBJCOPY) -w --keep-global-symbol='sealmq_*' $(O)/pic/sealmq.o && $(AR) rcs $@ $(O)/pic/sealmq.o
 
 # A test_<x>_nomem defines these and makes each allocation of ours fail in turn.
-$(O)/tests/unit/%_nomem: WRAP := -Wl,--wrap=malloc -Wl,--wrap=calloc -Wl,--wrap=realloc -Wl,--wrap=pages_alloc
+$(O)/tests/unit/%_nomem: WRAP := -Wl,--wrap=malloc -Wl,--wrap=calloc -Wl,--wrap=realloc -Wl,--wrap=strdup -Wl,--wrap=strndup \
+	-Wl,--wrap=pages_alloc -Wl,--wrap=secmem_alloc
 $(O)/tests/unit/client/%: PROG_LIBS := -lmosquitto
 $(O)/tests/%: $(O)/tests/%.o $(LIB)
 	$(call say,LD,$@)

@@ -9,20 +9,48 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum err durable_sync_folder_of(const char *path)
+static enum err open_folder_of(const char *path, int *fd)
 {
 	const char *slash = strrchr(path, '/');
 	char *name = slash == path ? strdup("/") : slash ? strndup(path, (size_t)(slash - path)) : strdup(".");
 	if (!name)
 		return ERR_NOMEM;
-	int fd = open(name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	bool synced = fd >= 0 && fsync(fd) == 0;
+	*fd = open(name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	int reason = errno;
-	if (fd >= 0)
-		close(fd);
 	free(name);
 	errno = reason;
-	return synced ? ERR_OK : ERR_IO;
+	return *fd >= 0 ? ERR_OK : ERR_IO;
+}
+
+/* Syncs the folder, unless what was done in it has failed (errno), and closes it. */
+static enum err sync_folder(int fd, bool done)
+{
+	done = done && fsync(fd) == 0;
+	int reason = errno;
+	close(fd);
+	errno = reason;
+	return done ? ERR_OK : ERR_IO;
+}
+
+enum err durable_sync_folder_of(const char *path)
+{
+	int fd;
+	enum err e = open_folder_of(path, &fd);
+	return e == ERR_OK ? sync_folder(fd, true) : e;
+}
+
+enum err durable_rename(const char *from, const char *path)
+{
+	int fd;
+	enum err e = open_folder_of(path, &fd);
+	return e == ERR_OK ? sync_folder(fd, rename(from, path) == 0) : e;
+}
+
+enum err durable_unlink(const char *path)
+{
+	int fd;
+	enum err e = open_folder_of(path, &fd);
+	return e == ERR_OK ? sync_folder(fd, unlink(path) == 0) : e;
 }
 
 static bool write_new(const char *path, const void *bytes, size_t len)
@@ -43,13 +71,13 @@ enum err durable_replace(const char *path, const void *bytes, size_t len)
 	char *fresh = NULL;
 	if (asprintf(&fresh, "%s.new", path) < 0)
 		return ERR_NOMEM;
-	bool good = write_new(fresh, bytes, len) && rename(fresh, path) == 0;
+	enum err e = write_new(fresh, bytes, len) ? durable_rename(fresh, path) : ERR_IO;
 	int reason = errno;
-	if (!good)
-		(void)unlink(fresh);
+	if (e != ERR_OK)
+		(void)unlink(fresh); /* unless it has the other name already */
 	free(fresh);
 	errno = reason;
-	return good ? durable_sync_folder_of(path) : ERR_IO;
+	return e;
 }
 
 enum err durable_make_folder(const char *path)

@@ -184,11 +184,25 @@ static enum err read_existing(struct journal *j, uint64_t file_len, journal_visi
 /* ---- writing */
 
 /* A first file takes no other's place: another process may have made one meanwhile. */
-static bool take_name(const struct journal *j, const char *path)
+static enum err take_name(const struct journal *j, const char *path)
 {
 	if (j->fd >= 0)
-		return rename(path, j->path) == 0;
-	return link(path, j->path) == 0 && unlink(path) == 0;
+		return durable_rename(path, j->path);
+	if (link(path, j->path) != 0)
+		return ERR_IO;
+	enum err e = durable_unlink(path);
+	return e == ERR_IO && errno == ENOENT ? ERR_OK : e; /* another process took it for what a crash left */
+}
+
+/* A new file of that name, or what a crash left of one; not the journal itself under this name, which a crash between link() and unlink() leaves. */
+static int open_new(const char *path)
+{
+	struct stat st;
+	int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	if (fd < 0 || fstat(fd, &st) != 0 || st.st_nlink == 1)
+		return fd;
+	close(fd);
+	return unlink(path) == 0 ? open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600) : -1;
 }
 
 /* A file beside the other one, locked before it takes its name. */
@@ -198,18 +212,21 @@ static enum err write_new(struct journal *j, const char *path, const void *frame
 	memcpy(head, magic, sizeof magic);
 	memcpy(head + sizeof magic, j->kind, sizeof j->kind);
 	memcpy(head + sizeof magic + sizeof j->kind, j->key->id, OWNSEAL_ID_LEN);
-	int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	int fd = open_new(path);
 	if (fd < 0)
 		return ERR_IO;
+	enum err e = ERR_IO;
 	if (flock(fd, LOCK_EX | LOCK_NB) == 0 && ftruncate(fd, 0) == 0 && durable_write_at(fd, 0, head, sizeof head) &&
-	    durable_write_at(fd, HEAD_LEN, frame, size) && fsync(fd) == 0 && take_name(j, path) && durable_sync_folder_of(j->path) == ERR_OK) {
+	    durable_write_at(fd, HEAD_LEN, frame, size) && fsync(fd) == 0)
+		e = take_name(j, path);
+	if (e == ERR_OK) {
 		*out = fd;
 		return ERR_OK;
 	}
 	int reason = errno;
 	close(fd);
 	errno = reason;
-	return ERR_IO;
+	return e;
 }
 
 static enum err replace(struct journal *j, const void *frame, size_t size)

@@ -98,7 +98,7 @@ static enum err check_signer(const struct envelope *e, struct keypair *own, stru
 	enum tls_cause cause = trust_check(trust, &signer);
 	if (cause != TLS_CAUSE_NONE) {
 		*why = tls_cause_text(cause);
-		return ERR_REFUSED;
+		return cause == TLS_CAUSE_NOMEM ? ERR_NOMEM : ERR_REFUSED;
 	}
 	if (!der_equal(cn, ours.p, der_len(ours))) {
 		*why = "it was exported by somebody else";

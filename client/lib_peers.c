@@ -36,7 +36,7 @@ enum tls_cause lib_peer_judge(struct sealmq *h, struct peer *p)
 	uint64_t now = clock_mono_ms();
 	if (p->judged_ms == 0 || now - p->judged_ms >= PEER_RECHECK_MS) {
 		p->cause = trust_check(h->trust, &p->cert);
-		p->judged_ms = now ? now : 1;
+		p->judged_ms = p->cause == TLS_CAUSE_NOMEM ? 0 : now ? now : 1; /* memory that ran out says nothing of the certificate */
 	}
 	return p->cause;
 }

@@ -117,8 +117,9 @@ const char *owner_cert_fault(struct owner *w, const char *cn, const void *der, s
 	enum tls_cause cause = trust_check(owner_trust(w), &c);
 	if (cause != TLS_CAUSE_NONE)
 		return tls_cause_text(cause);
-	if (pubkey_new(&key, &c) != ERR_OK)
-		return "its key is neither RSA of 2048 to 4096 bits nor P-256";
+	enum err e = pubkey_new(&key, &c);
+	if (e != ERR_OK)
+		return e == ERR_NOMEM ? err_text(e) : "its key is neither RSA of 2048 to 4096 bits nor P-256";
 	bool rsa = pubkey_kind(key) == KEY_RSA;
 	pubkey_free(key);
 	return rsa ? NULL : "its key is not RSA: it cannot receive an envelope";

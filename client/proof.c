@@ -83,9 +83,14 @@ static const char *check_message(struct checker *c, const struct transcript_line
 	}
 	if (!s->key)
 		return "its sender's certificate has a kind of key that signs no messages";
-	if (cose_verify(&l->cose, l->topic, strlen(l->topic), &s->cert, s->key, &why) != ERR_OK)
+	enum err e = cose_verify(&l->cose, l->topic, strlen(l->topic), &s->cert, s->key, &why);
+	if (e == ERR_NOMEM)
+		return transcript_no_memory;
+	if (e != ERR_OK)
 		return say(c, "was changed: its signature does not verify (%s)", why);
 	enum tls_cause cause = trust_check_at(c->trust, &s->cert, time_of(l));
+	if (cause == TLS_CAUSE_NOMEM)
+		return transcript_no_memory;
 	if (cause != TLS_CAUSE_NONE && cause != TLS_CAUSE_REVOKED)
 		return say(c, "its sender is not to be trusted: %s", tls_cause_text(cause));
 	c->out->is_signed += counts;
@@ -143,7 +148,7 @@ static enum err check_holder(struct proof *p, const char *name, const uint8_t *d
 	if (cause == TLS_CAUSE_NONE)
 		return ERR_OK;
 	snprintf(p->error, sizeof p->error, "%s: its signer '%.64s' is not to be trusted: %s", name, p->holder, tls_cause_text(cause));
-	return ERR_REFUSED;
+	return cause == TLS_CAUSE_NOMEM ? ERR_NOMEM : ERR_REFUSED;
 }
 
 static enum err compare(struct proof *p, const char *name)

@@ -211,7 +211,9 @@ enum err vault_remove(const struct vault *v, const char *name, char error[static
 	char *path = path_of(v, name);
 	if (!path)
 		return fault(error, ERR_INVALID, "%s: not a name of a file here", name);
-	enum err e = unlink(path) == 0 ? durable_sync_folder_of(path) : errno == ENOENT ? ERR_NOT_FOUND : ERR_IO;
+	enum err e = durable_unlink(path);
+	if (e == ERR_IO && errno == ENOENT)
+		e = ERR_NOT_FOUND;
 	if (e != ERR_OK)
 		os_fault(error, path, e);
 	free(path);

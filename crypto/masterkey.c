@@ -201,5 +201,5 @@ enum err masterkey_load(const char *path, struct masterkey *out)
 
 enum err masterkey_replace(const char *from, const char *path)
 {
-	return rename(from, path) == 0 ? durable_sync_folder_of(path) : ERR_IO;
+	return durable_rename(from, path);
 }

@@ -54,7 +54,7 @@ enum err masterkey_unwrap(const struct masterkey *k, const struct masterkey_labe
 enum err masterkey_create(const char *path, struct masterkey *out) MUST_CHECK;
 /* ERR_NOT_FOUND, ERR_IO (errno), ERR_INVALID (not a key file), ERR_REFUSED (group or others may read or write it). */
 enum err masterkey_load(const char *path, struct masterkey *out) MUST_CHECK;
-/* Renames from to path and syncs the directory: the last step of a rotation. ERR_IO. */
+/* Renames from to path and syncs the directory: the last step of a rotation. ERR_IO (errno), ERR_NOMEM. */
 enum err masterkey_replace(const char *from, const char *path) MUST_CHECK;
 
 #endif

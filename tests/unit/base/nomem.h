@@ -5,22 +5,42 @@
 #define TESTS_UNIT_BASE_NOMEM_H
 
 #include "base/pages.h"
+#include "base/secmem.h"
 
+#include <errno.h>
 #include <stdbool.h>
 #include <stddef.h>
 
 void *__real_malloc(size_t size);
 void *__real_calloc(size_t n, size_t size);
 void *__real_realloc(void *p, size_t size);
+char *__real_strdup(const char *s);
+char *__real_strndup(const char *s, size_t n);
 void *__real_pages_alloc(size_t size, size_t align);
+void *__real_secmem_alloc(size_t size);
 void *__wrap_malloc(size_t size);
 void *__wrap_calloc(size_t n, size_t size);
 void *__wrap_realloc(void *p, size_t size);
+char *__wrap_strdup(const char *s);
+char *__wrap_strndup(const char *s, size_t n);
 void *__wrap_pages_alloc(size_t size, size_t align);
+void *__wrap_secmem_alloc(size_t size);
 
-void *__wrap_malloc(size_t size) { return fails() ? NULL : __real_malloc(size); }
-void *__wrap_calloc(size_t n, size_t size) { return fails() ? NULL : __real_calloc(n, size); }
-void *__wrap_realloc(void *p, size_t size) { return fails() ? NULL : __real_realloc(p, size); }
-void *__wrap_pages_alloc(size_t size, size_t align) { return fails() ? NULL : __real_pages_alloc(size, align); }
+/* As malloc() does it: errno says why. */
+static bool none_left(void)
+{
+	if (!fails())
+		return false;
+	errno = ENOMEM;
+	return true;
+}
+
+void *__wrap_malloc(size_t size) { return none_left() ? NULL : __real_malloc(size); }
+void *__wrap_calloc(size_t n, size_t size) { return none_left() ? NULL : __real_calloc(n, size); }
+void *__wrap_realloc(void *p, size_t size) { return none_left() ? NULL : __real_realloc(p, size); }
+char *__wrap_strdup(const char *s) { return none_left() ? NULL : __real_strdup(s); }
+char *__wrap_strndup(const char *s, size_t n) { return none_left() ? NULL : __real_strndup(s, n); }
+void *__wrap_pages_alloc(size_t size, size_t align) { return none_left() ? NULL : __real_pages_alloc(size, align); }
+void *__wrap_secmem_alloc(size_t size) { return none_left() ? NULL : __real_secmem_alloc(size); }
 
 #endif

@@ -93,6 +93,23 @@ START_TEST(frames_come_back_in_order)
 }
 END_TEST
 
+/* The first file is linked to its name, and only then loses the other one. */
+START_TEST(a_crash_while_a_journal_was_made_does_not_keep_it_from_being_replaced)
+{
+	char fresh[80];
+	snprintf(fresh, sizeof fresh, "%s.new", path);
+	struct journal *j = open_journal();
+	ck_assert_int_eq(journal_append(j, "one", 3), ERR_OK);
+	ck_assert_int_eq(link(path, fresh), 0);
+	ck_assert_int_eq(journal_rewrite(j, "all", 3), ERR_OK);
+	journal_close(j);
+	j = open_journal();
+	ck_assert_str_eq(seen, "all;");
+	journal_close(j);
+	ck_assert(access(fresh, F_OK) != 0);
+}
+END_TEST
+
 /* Cut anywhere, whole frames stay and the rest goes; changed anywhere, it is an error, or (in the last frame, where a crash may have left anything) a cut. */
 START_TEST(every_cut_and_every_changed_byte_is_noticed)
 {
@@ -381,6 +398,7 @@ int main(void)
 	TCase *c = tcase_create("all");
 	tcase_add_checked_fixture(c, setup, teardown);
 	tcase_add_test(c, frames_come_back_in_order);
+	tcase_add_test(c, a_crash_while_a_journal_was_made_does_not_keep_it_from_being_replaced);
 	tcase_add_test(c, every_cut_and_every_changed_byte_is_noticed);
 	tcase_add_test(c, frames_do_not_change_places);
 	tcase_add_test(c, it_is_one_identitys);
