@@ -217,10 +217,10 @@ static bool put_members(struct command *c, struct draft *d, uint32_t since)
 		if (!member_of(c, o, d->spec.mode != SPACE_OPEN, &m))
 			return false;
 		m.since = since;
-		if (draft_put_member(d, &m) != ERR_OK)
+		if (draft_add_member(d, &m) != ERR_OK)
 			return fail(c, "out of memory");
 	}
-	return true;
+	return draft_unite_members(d) == ERR_OK || fail(c, "out of memory");
 }
 
 /* ---- settings ---- */

@@ -112,17 +112,8 @@ static struct space_member *find_member(const struct draft *d, const char *cn, s
 	return NULL;
 }
 
-enum err draft_put_member(struct draft *d, const struct space_member *m)
+enum err draft_add_member(struct draft *d, const struct space_member *m)
 {
-	struct space_member *old = find_member(d, m->cn, m->cn_len);
-	if (old) {
-		uint32_t since = old->since;
-		const char *cn = old->cn;
-		*old = *m;
-		old->cn = cn;
-		old->since = since;
-		return ERR_OK;
-	}
 	if (d->spec.n_members == d->cap) {
 		struct space_member *more = realloc(d->members, 2 * d->cap * sizeof *more);
 		if (!more)
@@ -131,6 +122,40 @@ enum err draft_put_member(struct draft *d, const struct space_member *m)
 		d->cap *= 2;
 	}
 	d->members[d->spec.n_members++] = *m;
+	return ERR_OK;
+}
+
+/* By CN, and who came first before who came later. */
+static int compare_arrivals(const void *a, const void *b)
+{
+	const struct space_member *x = *(const struct space_member *const *)a, *y = *(const struct space_member *const *)b;
+	int c = space_member_order(x, y);
+	return c ? c : x < y ? -1 : x > y;
+}
+
+enum err draft_unite_members(struct draft *d)
+{
+	size_t n = d->spec.n_members, kept = 0;
+	const struct space_member **sorted = malloc((n + 1) * sizeof *sorted);
+	struct space_member *members = sorted ? malloc((n + 1) * sizeof *members) : NULL;
+	if (!members) {
+		free(sorted);
+		return ERR_NOMEM;
+	}
+	for (size_t i = 0; i < n; i++)
+		sorted[i] = &d->members[i];
+	qsort(sorted, n, sizeof *sorted, compare_arrivals);
+	for (size_t i = 0; i < n; i++) {
+		struct space_member m = *sorted[i];
+		if (kept > 0 && space_member_order(&members[kept - 1], &m) == 0)
+			m.since = members[--kept].since;
+		members[kept++] = m;
+	}
+	free(sorted);
+	free(d->members);
+	d->members = d->spec.members = members;
+	d->spec.n_members = kept;
+	d->cap = n + 1;
 	return ERR_OK;
 }
 
@@ -310,15 +335,7 @@ static enum err decode_member(struct draft *d, const cJSON *o)
 	m.pinned = pinned != NULL;
 	if (pinned && !hex_read(pinned, m.fingerprint, sizeof m.fingerprint))
 		return ERR_CORRUPT;
-	if (d->spec.n_members == d->cap) { /* they are different: no search */
-		struct space_member *more = realloc(d->members, 2 * d->cap * sizeof *more);
-		if (!more)
-			return ERR_NOMEM;
-		d->members = d->spec.members = more;
-		d->cap *= 2;
-	}
-	d->members[d->spec.n_members++] = m;
-	return ERR_OK;
+	return draft_add_member(d, &m);
 }
 
 static enum err decode_epoch(struct draft *d, const cJSON *o, struct vault *v, uint8_t *roots)

@@ -22,8 +22,10 @@ struct draft {
 
 /* A copy of from, or (NULL) an empty one with a new id. ERR_NOMEM. */
 enum err draft_begin(struct draft *d, struct space *from) MUST_CHECK;
-/* Adds a member, or changes the one of that CN, whose first epoch stays. ERR_NOMEM. */
-enum err draft_put_member(struct draft *d, const struct space_member *m) MUST_CHECK;
+/* Adds a member. One of its CN may be there already: draft_unite_members then makes one of them. ERR_NOMEM. */
+enum err draft_add_member(struct draft *d, const struct space_member *m) MUST_CHECK;
+/* Of members of one CN one stays: as the last one says, with the first epoch of the first one. Sorted by CN. ERR_NOMEM: the draft is as it was. */
+enum err draft_unite_members(struct draft *d) MUST_CHECK;
 /* These n members of different CNs, in place of all others. ERR_NOMEM. */
 enum err draft_set_members(struct draft *d, const struct space_member *list, size_t n) MUST_CHECK;
 bool draft_remove_member(struct draft *d, const char *cn, size_t cn_len);

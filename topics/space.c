@@ -10,11 +10,15 @@
 
 /* ---- one space ---- */
 
+int space_member_order(const struct space_member *a, const struct space_member *b)
+{
+	int c = memcmp(a->cn, b->cn, a->cn_len < b->cn_len ? a->cn_len : b->cn_len);
+	return c ? c : (int)a->cn_len - (int)b->cn_len;
+}
+
 static int compare_members(const void *a, const void *b)
 {
-	const struct space_member *x = a, *y = b;
-	int c = memcmp(x->cn, y->cn, x->cn_len < y->cn_len ? x->cn_len : y->cn_len);
-	return c ? c : (int)x->cn_len - (int)y->cn_len;
+	return space_member_order(a, b);
 }
 
 /* Appends a NUL-terminated copy to the text; returns where it is. */

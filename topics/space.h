@@ -79,6 +79,8 @@ void space_unref(struct space *s);    /* wipes; any thread; NULL is fine */
 
 /* NULL: not a member. */
 const struct space_member *space_member(const struct space *s, const char *cn, size_t cn_len);
+/* By CN: below, at or above 0, as memcmp(). */
+int space_member_order(const struct space_member *a, const struct space_member *b);
 static inline const struct space_epoch *space_current(const struct space *s)
 {
 	return s->spec.n_epochs ? &s->spec.epochs[s->spec.n_epochs - 1] : NULL;
