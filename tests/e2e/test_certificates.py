@@ -211,12 +211,12 @@ def test_what_a_list_names_anew_is_in_the_audit_log(start_broker, name, pki, tmp
 def test_a_list_past_its_end_is_told_and_refuses_or_not(start_broker, name, pki, tmp_path, ca):
     """Nobody is locked out without a word: the log says so, and so does $SYS, at the start and after a reload."""
     victim, other = ca.issue("stale-victim", "stale-victim"), ca.issue("stale-other", "stale-other")
-    lists = ca.crl(tmp_path / "own.crl", victim, days=(-9, -1)), pki.authority.crl(tmp_path / "test.crl", days=(-1, 6.5))
+    lists = ca.crl(tmp_path / "own.crl", victim, days=(-9, -1.5)), pki.authority.crl(tmp_path / "test.crl", days=(-1, 6.5))
     broker = start_broker(listener={"cafile": both(tmp_path / "cas.pem", pki.ca, ca.crt), "crlfile": both(tmp_path / "lists", *lists)})
     assert "error: listener" in broker.wait_log("the revocation list of 'Own CA' ended on .*every client of that CA is refused")[0]
     refused(broker, other, "revocation list of the certificate's issuer is out of date", name)
     c = broker.client(name)                                            # the other list is good for six days
-    assert sys_value(c, f"crl/{broker.port}/days_left") == "-1"
+    assert sys_value(c, f"crl/{broker.port}/days_left") == "-2"
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", sys_value(c, f"crl/{broker.port}/next_update"))
     broker.configure(listener={"crl_expired": "warn"})
     broker.reload()
@@ -234,7 +234,7 @@ def test_a_list_past_its_end_is_told_and_refuses_or_not(start_broker, name, pki,
 
 
 def test_a_list_that_ends_while_the_broker_runs_is_told(start_broker, name, pki, tmp_path):
-    crl = pki.authority.crl(tmp_path / "crl.pem", days=(-1, 4 * SECONDS * env.SLOW))
+    crl = pki.authority.crl(tmp_path / "crl.pem", days=(-1, 8 * SECONDS * env.SLOW))
     broker = start_broker(listener={"crlfile": crl})
     broker.wait_log("warning: listener .*ends in 0 days")
     c = broker.client(name)
@@ -318,7 +318,7 @@ def test_a_connection_that_outlives_its_certificate(start_broker, name, pki, wha
     broker = start_broker({"certificate_expired": what})
     watcher = broker.client(name)
     watcher.subscribe(name + "/will")
-    cert = pki.authority.issue("short-" + what, "short", days=(-1, 4 * SECONDS * env.SLOW))
+    cert = pki.authority.issue("short-" + what, "short", days=(-1, 8 * SECONDS * env.SLOW))
     c = broker.client(name + "s", cert=cert, will=(name + "/will", b"gone"), keepalive=0)
     if what == "disconnect":
         broker.wait_log("audit: CN 'short' client .*certificate expired: the connection ends")
