@@ -20,8 +20,8 @@ static inline bool route_waits(const struct msg *m, const struct target *t)
 
 /* Delivers m to mt's targets (both borrowed). record: of the store, or 0. */
 void route_match(struct loop *l, struct msg *m, struct match *mt, enum route_phase phase, uint64_t record);
-/* The same for n messages that are alike but for their payloads, and need not wait for the store. */
-void route_run(struct loop *l, struct msg *const *msgs, uint32_t n, struct match *mt);
+/* The same for n messages that are alike but for their payloads, and need not wait for the store. Takes a reference of each. */
+void route_run(struct loop *l, struct msg *const *take_msgs, uint32_t n, struct match *mt);
 /* Delivers to one target, of a shared subscription (which no replay is about). */
 void route_one(struct loop *l, struct msg *m, const struct target *t, struct share_group *g, uint64_t record);
 

@@ -50,7 +50,5 @@ bool run_end(struct loop *l)
 	if (!mt || n == 0)
 		return false;
 	route_run(l, r->msgs, n, mt);
-	for (uint32_t i = 0; i < n; i++)
-		msg_unref(r->msgs[i]);
 	return true;
 }

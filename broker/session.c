@@ -477,15 +477,16 @@ static bool fits(const struct session *s, uint32_t n, size_t size)
 	       (conf->max_queued_memory == 0 || s->queue_bytes + size <= conf->max_queued_memory);
 }
 
-void session_push_run(struct session *s, struct msg *const *msgs, uint32_t n, uint8_t qos, uint32_t sub_id)
+void session_push_run(struct session *s, struct msg *const *take_msgs, uint32_t n, uint8_t qos, uint32_t sub_id)
 {
 	size_t bytes = 0;
 	for (uint32_t i = 0; i < n; i++)
-		bytes += msg_size(msgs[i]);
+		bytes += msg_size(take_msgs[i]);
 	/* One topic, one decision. Whoever may not get them, is away or has no room: one by one. */
-	bool together = s->conn && fits(s, n, bytes) && access_read(s, msgs[0]) && ring_reserve(&s->queue, s->queue.count + n) == ERR_OK;
+	bool together = s->conn && !(sub_id & SUB_ID_SEALED) && fits(s, n, bytes) && access_read(s, take_msgs[0]) &&
+	                ring_reserve(&s->queue, s->queue.count + n) == ERR_OK;
 	for (uint32_t i = 0; i < n; i++) {
-		struct entry e = {.msg = msg_ref(msgs[i]), .sub_id = sub_id};
+		struct entry e = {.msg = take_msgs[i], .sub_id = sub_id};
 		e.qos = qos & 3U;
 		if (together)
 			ring_append(&s->queue, &e);

@@ -101,8 +101,9 @@ static inline store_session session_number(const struct session *s)
  * live: e comes by routing (not from a page): the cursor's rules apply. */
 void session_push(struct session *s, struct entry *e, bool live);
 
-/* session_push, live, of n messages of one publisher that are alike but for their payloads, each with a reference of its own. */
-void session_push_run(struct session *s, struct msg *const *msgs, uint32_t n, uint8_t qos, uint32_t sub_id);
+/* session_push, live, of n messages to one topic that are alike but for publisher and payload, have no flags, and are in no store. Takes a
+ * reference of each. */
+void session_push_run(struct session *s, struct msg *const *take_msgs, uint32_t n, uint8_t qos, uint32_t sub_id);
 
 /* Encodes what may be sent now into buf (cap bytes); returns bytes written, 0 when nothing (more) may. A message larger than the
  * room is begun when buf is empty: *big gets a reference and *big_left how many payload bytes are still to be copied. */

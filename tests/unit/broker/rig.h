@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* One loop of a broker without threads: connections are socket pairs, a turn is run by hand, and the store answers when it is told
- * to. The store is the memory backend behind an interface of our own: defining all of store.c's functions here keeps store.c out of the
+/* The loops of a broker without threads (one, unless the settings say more): connections are socket pairs, turns are run by hand, and the store
+ * answers when it is told to. The store is the memory backend behind an interface of our own: defining all of store.c's functions here keeps store.c out of the
  * program. To be included once by each program. */
 #ifndef TESTS_UNIT_BROKER_RIG_H
 #define TESTS_UNIT_BROKER_RIG_H
@@ -197,7 +197,7 @@ static inline void rig_pages_run(void)
 struct rig {
 	struct conf *conf;
 	struct broker *b;
-	struct loop *l;
+	struct loop *l; /* the first; it accepts */
 };
 static struct rig rig;
 
@@ -217,16 +217,43 @@ static inline void rig_start(const char *settings)
 	rig.b = broker_new(rig.conf, stderr); /* takes it */
 	ck_assert(rig.b != NULL);
 	rig.l = rig.b->loops[0];
-	rig.l->epoch_id = epoch_register(rig.b->epoch);
-	ck_assert_int_ge(rig.l->epoch_id, 0);
-	epoch_online(rig.b->epoch, rig.l->epoch_id);
+	for (unsigned i = 0; i < rig.b->n_loops; i++) {
+		struct loop *l = rig.b->loops[i];
+		l->epoch_id = epoch_register(rig.b->epoch);
+		ck_assert_int_ge(l->epoch_id, 0);
+		epoch_online(rig.b->epoch, l->epoch_id);
+	}
+}
+
+/* From now on each of these client ids of one letter belongs to the loop that the digit below it says. */
+static inline void rig_place(const char *ids, const char *loops)
+{
+	for (size_t i = 0; ids[i];) {
+		bool there = broker_loop_of(rig.b, &ids[i], 1) == (unsigned)(loops[i] - '0');
+		rig.b->client_key.k0 += !there;
+		i = there ? i + 1 : 0;
+	}
+}
+
+/* rig_start with access rules, which are read once. settings: at most 100 bytes. */
+static inline void rig_start_ruled(const char *settings, const char *rules)
+{
+	char path[] = "/tmp/sealmq-unit-XXXXXX", all[160];
+	int fd = mkstemp(path);
+	ck_assert_int_ge(fd, 0);
+	ck_assert_int_eq(write(fd, rules, strlen(rules)), (ssize_t)strlen(rules));
+	close(fd);
+	(void)snprintf(all, sizeof all, "acl_file %s\n%s", path, settings);
+	rig_start(all);
+	unlink(path);
 }
 
 /* Turns until nothing moves any more. */
 static inline void turn(void)
 {
 	for (int i = 0; i < 4; i++) {
-		ev_run(rig.l->ev, EVRUN_NOWAIT);
+		for (unsigned k = 0; k < rig.b->n_loops; k++)
+			ev_run(rig.b->loops[k]->ev, EVRUN_NOWAIT);
 		if (!rs.hold && rig_store_run(UINT32_MAX) > 0)
 			i = 0;
 	}
@@ -236,14 +263,17 @@ static inline void rig_end(void)
 {
 	rs.hold = rs.hold_pages = false;
 	atomic_store(&rig.b->stopping, true);
-	for (struct conn *c = rig.l->conns, *next; c; c = next) {
-		next = c->next;
-		conn_end(c, LOG_INFO, false, "the test ends");
-	}
+	for (unsigned i = 0; i < rig.b->n_loops; i++)
+		for (struct conn *c = rig.b->loops[i]->conns, *next; c; c = next) {
+			next = c->next;
+			conn_end(c, LOG_INFO, false, "the test ends");
+		}
 	rig_pages_run();
 	turn();
-	ck_assert_uint_eq(atomic_load(&rig.l->ops), 0);
-	epoch_offline(rig.b->epoch, rig.l->epoch_id);
+	for (unsigned i = 0; i < rig.b->n_loops; i++) {
+		ck_assert_uint_eq(atomic_load(&rig.b->loops[i]->ops), 0);
+		epoch_offline(rig.b->epoch, rig.b->loops[i]->epoch_id);
+	}
 	broker_free(rig.b);
 	pool_drain();
 }
@@ -379,11 +409,14 @@ static inline void subscribe(struct client *c, const char *filter, uint8_t qos)
 	expect_bytes(c, (char *)suback, sizeof suback);
 }
 
-/* PUBLISH with topic and payload of one letter each; flags: the fixed header's. */
-static inline void send_publish(struct client *c, uint8_t flags, char topic, uint16_t id, char payload)
+/* PUBLISH with topic and payload of one letter each; flags: the fixed header's. Returns its bytes. */
+static inline size_t put_publish(uint8_t p[static 8], uint8_t flags, char topic, uint16_t id, char payload)
 {
-	uint8_t p[8] = { (uint8_t)(0x30 | flags), 0, 0, 1, (uint8_t)topic };
 	size_t n = 5;
+	p[0] = (uint8_t)(0x30 | flags);
+	p[2] = 0;
+	p[3] = 1;
+	p[4] = (uint8_t)topic;
 	if (flags & 6) {
 		p[n++] = (uint8_t)(id >> 8);
 		p[n++] = (uint8_t)id;
@@ -391,7 +424,13 @@ static inline void send_publish(struct client *c, uint8_t flags, char topic, uin
 	if (payload)
 		p[n++] = (uint8_t)payload;
 	p[1] = (uint8_t)(n - 2);
-	send_bytes(c, p, n);
+	return n;
+}
+
+static inline void send_publish(struct client *c, uint8_t flags, char topic, uint16_t id, char payload)
+{
+	uint8_t p[8];
+	send_bytes(c, p, put_publish(p, flags, topic, id, payload));
 }
 
 static inline void send_ack(struct client *c, enum mqtt_type type, uint16_t id)
@@ -411,6 +450,6 @@ static inline uint16_t expect_publish(struct client *c, uint8_t flags, char payl
 	return flags & 6 ? (uint16_t)((unsigned)p.body[3] << 8 | p.body[4]) : 0;
 }
 
-static inline struct session *session_of(char id) { return sessions_find(rig.l->sessions, &id, 1); }
+static inline struct session *session_of(char id) { return sessions_find(rig.b->loops[broker_loop_of(rig.b, &id, 1)]->sessions, &id, 1); }
 
 #endif

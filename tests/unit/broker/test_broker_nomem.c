@@ -20,6 +20,7 @@ static bool fails(void)
 #include "tests/unit/base/nomem.h" /* asks fails() */
 
 static struct client one, two, bystander;
+static bool apart; /* client one is another loop's */
 
 static void arm(unsigned n)
 {
@@ -33,7 +34,9 @@ static void arm(unsigned n)
 
 static void prepare(bool clean)
 {
-	rig_start("");
+	rig_start(apart ? "threads 2" : "");
+	if (apart)
+		rig_place("12b", "100");
 	connect_as(&bystander, 'b', true, false);
 	subscribe(&bystander, "z", 1);
 	connect_as(&one, '1', clean, false);
@@ -169,6 +172,15 @@ START_TEST(publishing_with_each_qos)
 }
 END_TEST
 
+START_TEST(publishing_to_another_loop)
+{
+	apart = true;
+	each_allocation(publishing, true);
+	each_allocation(publishing, false);
+	apart = false;
+}
+END_TEST
+
 /* A queue in the store, QoS 1 and 2 in flight, and a connection that comes back for it. */
 static void resuming(unsigned n)
 {
@@ -230,5 +242,5 @@ START_TEST(replacing_a_session)
 }
 END_TEST
 
-SUITE_MAIN("broker/nomem", connecting_and_leaving_a_will, subscribing_and_unsubscribing, publishing_with_each_qos, coming_back_for_a_queue,
+SUITE_MAIN("broker/nomem", connecting_and_leaving_a_will, subscribing_and_unsubscribing, publishing_with_each_qos, publishing_to_another_loop, coming_back_for_a_queue,
 	replacing_a_session)
