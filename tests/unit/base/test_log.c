@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 #include "base/log.h"
+#include "tests/unit/base/folder.h"
 #include "tests/unit/base/suite.h"
 
 #include <errno.h>
@@ -10,13 +11,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static char dir[] = "/tmp/test_log.XXXXXX", path_a[64], path_b[64], path_err[64];
+static char dir[FOLDER_MAX], path_a[64], path_b[64], path_err[64];
 static char contents[16 << 20];
 
 static void make_dir(void)
 {
 	if (path_a[0] == '\0') {
-		ck_assert_ptr_nonnull(mkdtemp(dir));
+		folder_make(dir);
 		snprintf(path_a, sizeof path_a, "%s/a", dir);
 		snprintf(path_b, sizeof path_b, "%s/b", dir);
 		snprintf(path_err, sizeof path_err, "%s/err", dir);
@@ -28,8 +29,7 @@ static void make_dir(void)
 
 static void clean_up(void)
 {
-	make_dir();
-	rmdir(dir);
+	folder_remove(dir);
 }
 
 static const char *read_file(const char *path)

@@ -2,8 +2,8 @@
 /* clientid_pattern: what fits an identity. */
 #include "broker/clientid.h"
 #include "conf/parse.h"
+#include "tests/unit/base/suite.h"
 
-#include <check.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -83,9 +83,5 @@ int main(void)
     tcase_add_test(t, a_cn_is_taken_as_it_is);
     tcase_add_test(t, of_several_patterns_one_is_enough);
     suite_add_tcase(s, t);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
+    return run_suite(s);
 }

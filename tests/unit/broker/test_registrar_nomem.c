@@ -7,9 +7,10 @@
 #include "broker/broker.h"
 #include "broker/registrar_int.h"
 #include "conf/parse.h"
+#include "tests/unit/base/folder.h"
+#include "tests/unit/base/suite.h"
 
 #include <cjson/cJSON.h>
-#include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -33,7 +34,7 @@ static void *json_malloc(size_t size) /* cJSON is a shared library: its own call
     return __wrap_malloc(size);
 }
 
-static char dir[64];
+static char dir[FOLDER_MAX];
 static struct broker *b;
 static struct identity *boss;
 
@@ -41,8 +42,7 @@ static void setup(void)
 {
     char text[512];
     cJSON_InitHooks(&(cJSON_Hooks){.malloc_fn = json_malloc, .free_fn = free});
-    snprintf(dir, sizeof dir, "/tmp/sealmq-registrar-XXXXXX");
-    ck_assert_ptr_nonnull(mkdtemp(dir));
+    folder_make(dir);
     snprintf(text, sizeof text, "topic_admin boss\nthreads 1\nsys_interval 0\nlog_dest none\nstore_dir %s\nstore_max_size 16M\nlistener 2 127.0.0.1\n"
              "cafile tests/vectors/ca.crt\ncertfile tests/vectors/rsa.crt\nkeyfile tests/vectors/rsa.key\n", dir);
     struct conf *c = conf_parse(text, strlen(text), "conf", stderr);
@@ -56,16 +56,10 @@ static void setup(void)
 
 static void teardown(void)
 {
-    static const char *const files[] = {"data.mdb", "lock.mdb", "master.key"};
-    char path[128];
     identity_unref(boss);
     log_stop();
     broker_free(b);
-    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
-        snprintf(path, sizeof path, "%s/%s", dir, files[i]);
-        ck_assert_int_eq(remove(path), 0);
-    }
-    ck_assert_int_eq(remove(dir), 0);
+    folder_remove(dir);
     pool_drain();
     cJSON_InitHooks(NULL);
 }
@@ -243,10 +237,5 @@ int main(void)
     tcase_add_test(t, a_declaration_without_memory_is_made_at_the_next_try);
     tcase_add_test(t, a_topics_file_is_refused_whole_without_memory);
     suite_add_tcase(s, t);
-    SRunner *r = srunner_create(s);
-    srunner_set_fork_status(r, CK_NOFORK);
-    srunner_run_all(r, CK_NORMAL);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
+    return run_suite(s);
 }

@@ -4,6 +4,7 @@
  * (Makefile). */
 #include "base/pages.h"
 #include "broker/reload.h"
+#include "tests/unit/base/folder.h"
 #include "tests/unit/broker/rig.h"
 
 #include <pthread.h>
@@ -24,7 +25,7 @@ static bool fails(void)
 
 /* ---- files ---- */
 
-static char dir[40], conf_path[64], open_acl[64], closed_acl[64];
+static char dir[FOLDER_MAX], conf_path[64], open_acl[64], closed_acl[64];
 
 static void write_file(char path[static 64], const char *name, const char *text)
 {
@@ -41,8 +42,7 @@ static void write_file(char path[static 64], const char *name, const char *text)
 static void write_files(void)
 {
 	char text[1024];
-	(void)snprintf(dir, sizeof dir, "/tmp/sealmq-reload-nomem-XXXXXX");
-	ck_assert_ptr_nonnull(mkdtemp(dir));
+	folder_make(dir);
 	write_file(open_acl, "open", "group all (loopback) another\ntopic readwrite #\n");
 	write_file(closed_acl, "closed", "group all (loopback) another\ntopic readwrite #\npattern read %u/+\nuser (loopback)\ntopic deny x\n");
 	(void)snprintf(text, sizeof text, "allow_plaintext_loopback true\nsys_interval 0\nthreads 1\nstore memory\nlog_type error\n"
@@ -52,7 +52,7 @@ static void write_files(void)
 
 static void remove_files(void)
 {
-	ck_assert_int_eq(remove(conf_path) | remove(open_acl) | remove(closed_acl) | remove(dir), 0);
+	folder_remove(dir);
 }
 
 /* ---- a reload beside the loop ---- */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* Reading a topics_file. What is made of it: tests/e2e/test_topics_file.py. */
 #include "broker/topics_file.h"
+#include "tests/unit/base/suite.h"
 
-#include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -168,9 +168,5 @@ int main(void)
     tcase_add_test(t, a_certificate_names_its_member);
     tcase_add_test(t, an_ec_certificate_is_for_open_spaces_alone);
     suite_add_tcase(s, t);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
+    return run_suite(s);
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* How near an end is. What is said about it: tests/e2e/test_certificates.py. */
 #include "broker/validity.h"
+#include "tests/unit/base/suite.h"
 
-#include <check.h>
 #include <stdlib.h>
 
 #define NOW INT64_C(1800000000)
@@ -48,9 +48,5 @@ int main(void)
     tcase_add_test(t, days_are_rounded_down);
     tcase_add_test(t, a_time_is_written_in_utc);
     suite_add_tcase(s, t);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
+    return run_suite(s);
 }

@@ -3,14 +3,15 @@
 #include "broker/vault.h"
 
 #include "crypto/record.h"
+#include "tests/unit/base/folder.h"
+#include "tests/unit/base/suite.h"
 
-#include <check.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define NAME "space/0123456789abcdef"
 
-static char dir[64], key_file[96];
+static char dir[FOLDER_MAX], key_file[96];
 static struct conf conf;
 static struct vault *vault;
 static struct store *store;
@@ -18,8 +19,7 @@ static struct store *store;
 static void setup(void)
 {
     char error[256] = "";
-    snprintf(dir, sizeof dir, "/tmp/sealmq-vault-XXXXXX");
-    ck_assert_ptr_nonnull(mkdtemp(dir));
+    folder_make(dir);
     snprintf(key_file, sizeof key_file, "%s/master.key", dir);
     conf = (struct conf){.store_dir = dir, .store_max_size = 16 << 20};
     vault = vault_new(&conf, error, sizeof error);
@@ -32,15 +32,9 @@ static void setup(void)
 
 static void teardown(void)
 {
-    static const char *const files[] = {"data.mdb", "lock.mdb", "master.key"};
-    char path[128];
     store_close(store);
     vault_free(vault);
-    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
-        snprintf(path, sizeof path, "%s/%s", dir, files[i]);
-        ck_assert_int_eq(remove(path), 0);
-    }
-    ck_assert_int_eq(remove(dir), 0);
+    folder_remove(dir);
 }
 
 START_TEST(a_value_opens_under_its_name_alone)
@@ -86,9 +80,5 @@ int main(void)
     tcase_add_test(t, a_value_opens_under_its_name_alone);
     tcase_add_test(t, no_change_of_a_value_passes);
     suite_add_tcase(s, t);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
+    return run_suite(s);
 }

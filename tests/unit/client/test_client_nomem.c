@@ -12,6 +12,7 @@
 #include "client/proof.h"
 #include "client/transcript.h"
 #include "crypto/tls.h"
+#include "tests/unit/base/folder.h"
 #include "tests/unit/crypto/vectors.h"
 
 #include <errno.h>
@@ -41,7 +42,7 @@ static void *wolf_malloc(size_t size) { return __real_malloc(size); }
 static void *wolf_realloc(void *p, size_t size) { return __real_realloc(p, size); }
 static void wolf_free(void *p) { free(p); }
 
-static char dir[] = "/tmp/sealmq-client-XXXXXX", path[64], error[512];
+static char dir[FOLDER_MAX], path[64], error[512];
 static struct keypair *ec, *rsa;
 static uint8_t ec_fp[32], rsa_fp[32];
 static uint64_t torn;
@@ -496,7 +497,8 @@ static void set_up(void)
 
 int main(void)
 {
-	if (!mkdtemp(dir) || tls_init() != ERR_OK || wolfSSL_SetAllocators(wolf_malloc, wolf_free, wolf_realloc) != 0 || setenv("XDG_DATA_HOME", dir, 1) != 0)
+	folder_make(dir);
+	if (tls_init() != ERR_OK || wolfSSL_SetAllocators(wolf_malloc, wolf_free, wolf_realloc) != 0 || setenv("XDG_DATA_HOME", dir, 1) != 0)
 		return 1;
 	cJSON_InitHooks(&(cJSON_Hooks){ .malloc_fn = json_malloc, .free_fn = free });
 	TCase *t = tcase_create("all");
@@ -513,9 +515,8 @@ int main(void)
 	trust_free(trust);
 	keypair_free(ec);
 	keypair_free(rsa);
-	char rm[64];
-	snprintf(rm, sizeof rm, "rm -rf %s", dir);
+	folder_remove(dir);
 	tls_cleanup();
 	pool_drain();
-	return system(rm) != 0 || failed;
+	return failed;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* What an inbox has shown: over runs, after a crash, when it is old, and for two processes at once. */
 #include "client/inbox_read.h"
+#include "tests/unit/base/folder.h"
 #include "tests/unit/base/suite.h"
 
 #include <stdio.h>
@@ -12,7 +13,7 @@
 #define NOW UINT64_C(1795702507123)
 #define LINE 79
 
-static char dir[] = "/tmp/sealmq-inbox-XXXXXX", path[64], error[256];
+static char dir[FOLDER_MAX], path[64], error[256];
 
 static const uint8_t *hash_of(unsigned n)
 {
@@ -49,14 +50,13 @@ static void put(const char *text, size_t len, const char *mode)
 
 static void begin(void)
 {
-	strcpy(dir + strlen(dir) - 6, "XXXXXX");
-	ck_assert_ptr_nonnull(mkdtemp(dir));
+	folder_make(dir);
 	snprintf(path, sizeof path, "%s/inbox", dir);
 }
 
 static void end(void)
 {
-	ck_assert_int_eq(remove(path) | remove(dir), 0);
+	folder_remove(dir);
 }
 
 START_TEST(what_was_shown_is_known_in_the_next_run)

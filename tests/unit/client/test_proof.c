@@ -6,6 +6,7 @@
 #include "base/textbytes.h"
 #include "crypto/tls.h"
 #include "base/pool.h"
+#include "tests/unit/base/folder.h"
 #include "tests/unit/crypto/vectors.h"
 
 #include <fcntl.h>
@@ -15,7 +16,7 @@
 #define NOW UINT64_C(1795180000000) /* the certificates of tests/vectors are valid then */
 enum { MESSAGES = 12, LINES_MAX = 64 };
 
-static char dir[] = "/tmp/sealmq-proof-XXXXXX", path[64], error[512];
+static char dir[FOLDER_MAX], path[64], error[512];
 static struct keypair *ec, *rsa;
 static struct trust *trust;
 static char *receipt;
@@ -303,8 +304,9 @@ END_TEST
 
 int main(void)
 {
-	if (tls_init() != ERR_OK || !mkdtemp(dir))
+	if (tls_init() != ERR_OK)
 		return 2;
+	folder_make(dir);
 
 	TCase *t = tcase_create("all");
 	tcase_add_test(t, a_transcript_is_kept_and_its_holder_signs_for_it); /* the others go on from it */
@@ -319,8 +321,7 @@ int main(void)
 	tcase_add_test(t, what_is_no_message_of_its_sender_is_not_kept);
 	tcase_add_test(t, every_changed_character_of_a_receipt_is_noticed);
 	int rc = run_case("proof", t);
-	unlink(path);
-	rmdir(dir);
+	folder_remove(dir);
 	while (n_lines > 0)
 		free(line[--n_lines]);
 	free(receipt);

@@ -6,6 +6,7 @@
 #include "base/secmem.h"
 #include "crypto/ownseal.h"
 #include "crypto/tls.h"
+#include "tests/unit/base/folder.h"
 #include "tests/unit/crypto/vectors.h"
 
 #include <errno.h>
@@ -13,7 +14,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-static char dir[] = "/tmp/sealmq-vault-XXXXXX", error[VAULT_ERROR_MAX];
+static char dir[FOLDER_MAX], error[VAULT_ERROR_MAX];
 static struct keypair *ec, *rsa;
 
 START_TEST(what_the_second_implementation_has_sealed_opens)
@@ -198,7 +199,8 @@ static void set_up(void)
 
 int main(void)
 {
-	if (!mkdtemp(dir) || tls_init() != ERR_OK || setenv("XDG_DATA_HOME", dir, 1) != 0)
+	folder_make(dir);
+	if (tls_init() != ERR_OK || setenv("XDG_DATA_HOME", dir, 1) != 0)
 		return 1;
 	TCase *t = tcase_create("all");
 	tcase_add_unchecked_fixture(t, set_up, NULL);
@@ -210,9 +212,8 @@ int main(void)
 	int failed = run_case("vaultfile", t);
 	keypair_free(ec);
 	keypair_free(rsa);
-	char rm[64];
-	snprintf(rm, sizeof rm, "rm -rf %s", dir);
+	folder_remove(dir);
 	tls_cleanup();
 	pool_drain();
-	return system(rm) != 0 || failed;
+	return failed;
 }

@@ -5,8 +5,9 @@
 #include "conf/keys.h"
 #include "conf/parse.h"
 #include "conf/value.h"
+#include "tests/unit/base/folder.h"
+#include "tests/unit/base/suite.h"
 
-#include <check.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -595,9 +596,9 @@ static void write_file(const char *path, const char *text)
 
 START_TEST(include_dir_reads_files_in_mosquittos_order)
 {
-	char dir[] = "/tmp/sealmq-conf-XXXXXX", path[100], text[200];
+	char dir[FOLDER_MAX], path[100], text[200];
 	static const char *const names[] = { "b.conf", "A.conf", "01.conf", "a.conf", "B.conf", "00.conf", "skipped.txt", ".conf" };
-	ck_assert_ptr_nonnull(mkdtemp(dir));
+	folder_make(dir);
 	for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
 		(void)snprintf(path, sizeof path, "%s/%s", dir, names[i]);
 		(void)snprintf(text, sizeof text, "# %s\nthreads %zu\n", names[i], i);
@@ -634,11 +635,7 @@ START_TEST(include_dir_reads_files_in_mosquittos_order)
 	ck_assert_str_eq(messages, expected);
 
 	ck_assert_int_eq(unlink(path), 0);
-	for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
-		(void)snprintf(path, sizeof path, "%s/%s", dir, names[i]);
-		ck_assert_int_eq(unlink(path), 0);
-	}
-	ck_assert_int_eq(rmdir(dir), 0);
+	folder_remove(dir);
 }
 END_TEST
 
@@ -698,11 +695,7 @@ int main(void)
 	tcase_add_test(t, files_that_cannot_be_read_are_reported);
 	tcase_add_test(t, messages_may_be_dropped);
 	suite_add_tcase(s, t);
-	SRunner *r = srunner_create(s);
-	srunner_set_fork_status(r, CK_NOFORK);
-	srunner_run_all(r, CK_NORMAL);
-	int failed = srunner_ntests_failed(r);
-	srunner_free(r);
+	int failed = run_suite(s);
 	forget();
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return failed;
 }

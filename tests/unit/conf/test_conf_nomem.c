@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* Running out of memory at every place in turn: no configuration, nothing leaked (make asan), no crash. Linked with --wrap (Makefile). */
 #include "conf/conf.h"
+#include "tests/unit/base/folder.h"
+#include "tests/unit/base/suite.h"
 
-#include <check.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -20,7 +21,7 @@ static bool fails(void)
 
 #include "tests/unit/base/nomem.h" /* asks fails() */
 
-static char path[100], dir[] = "/tmp/sealmq-conf-nomem-XXXXXX";
+static char path[100], dir[FOLDER_MAX];
 
 static void write_file(const char *name, const char *text)
 {
@@ -50,17 +51,14 @@ static unsigned fail_all(const char *file)
 START_TEST(loading_without_memory_gives_nothing)
 {
 	char text[1000];
-	ck_assert_ptr_nonnull(mkdtemp(dir));
+	folder_make(dir);
 	write_file("included.conf", "listener 9\ncertfile d\ncapath x\ncrlfile y\nciphers a\nciphers_tls1.3 b\n");
 	(void)snprintf(text, sizeof text, "cafile a\ncertfile b\nkeyfile c\nport 4\nbind_address ::1\nlistener 1 ::\nciphers a\ninclude_dir %s\n"
 		"log_dest file /a\nlog_dest none\nacl_file x\nuser u\npid_file p\nmaster_key_file k\nstore_dir d\nauto_id_prefix i\n", dir);
 	write_file("main", text);
 	ck_assert_uint_ge(fail_all(path), 30);
 	ck_assert_uint_ge(fail_all(NULL), 8);
-	ck_assert_int_eq(remove(path), 0);
-	(void)snprintf(path, sizeof path, "%s/included.conf", dir);
-	ck_assert_int_eq(remove(path), 0);
-	ck_assert_int_eq(remove(dir), 0);
+	folder_remove(dir);
 }
 END_TEST
 
@@ -70,10 +68,5 @@ int main(void)
 	TCase *t = tcase_create("conf_nomem");
 	tcase_add_test(t, loading_without_memory_gives_nothing);
 	suite_add_tcase(s, t);
-	SRunner *r = srunner_create(s);
-	srunner_set_fork_status(r, CK_NOFORK);
-	srunner_run_all(r, CK_NORMAL);
-	int failed = srunner_ntests_failed(r);
-	srunner_free(r);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return run_suite(s);
 }

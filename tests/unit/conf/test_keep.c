@@ -2,8 +2,8 @@
 /* At a reload: what stays as it runs, and what is said about it. */
 #include "conf/conf.h"
 #include "conf/parse.h"
+#include "tests/unit/base/suite.h"
 
-#include <check.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -113,10 +113,5 @@ int main(void)
 	tcase_add_test(t, listeners_that_come_or_go_wait_for_a_restart);
 	tcase_add_test(t, tls_is_not_taken_off_a_listener);
 	suite_add_tcase(s, t);
-	SRunner *r = srunner_create(s);
-	srunner_set_fork_status(r, CK_NOFORK);
-	srunner_run_all(r, CK_NORMAL);
-	int failed = srunner_ntests_failed(r);
-	srunner_free(r);
-	return failed != 0;
+	return run_suite(s);
 }

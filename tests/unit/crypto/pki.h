@@ -4,6 +4,8 @@
 #ifndef TESTS_UNIT_CRYPTO_PKI_H
 #define TESTS_UNIT_CRYPTO_PKI_H
 
+#include "tests/unit/base/folder.h"
+
 #include <wolfssl/options.h>
 #include <wolfssl/wolfcrypt/asn_public.h>
 #include <wolfssl/wolfcrypt/ecc.h>
@@ -17,7 +19,7 @@
 #include <time.h>
 #include <unistd.h>
 
-static char pki_dir[64];
+static char pki_dir[FOLDER_MAX];
 
 static const char pki_script[] =
 	"set -eu; cd \"$1\"; exec 2>openssl.log\n"
@@ -72,21 +74,14 @@ static inline const char *pki_path(const char *name)
 
 static inline void pki_remove(void)
 {
-	char cmd[128];
-	snprintf(cmd, sizeof cmd, "rm -rf '%s'", pki_dir);
-	if (system(cmd) != 0)
-		fprintf(stderr, "could not remove %s\n", pki_dir);
+	folder_remove(pki_dir);
 }
 
 /* Ends the program when it cannot make them: no test is worth anything then. */
 static inline void pki_create(void)
 {
 	char cmd[sizeof pki_script + 128];
-	strcpy(pki_dir, "/tmp/sealmq-pki-XXXXXX");
-	if (!mkdtemp(pki_dir)) {
-		perror("mkdtemp");
-		exit(2);
-	}
+	folder_make(pki_dir);
 	FILE *f = fopen(pki_path("make.sh"), "we");
 	if (!f || fputs(pki_script, f) == EOF || fclose(f) != 0) {
 		perror(pki_dir);

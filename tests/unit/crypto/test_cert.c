@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* Certificates read by ourselves: the strict common name, times, serials, and hostile DER. */
 #include "crypto/cert.h"
+#include "tests/unit/base/suite.h"
 #include "tests/unit/crypto/pki.h"
 
-#include <check.h>
 
 static struct bytes names; /* the subject under test */
 
@@ -337,10 +337,5 @@ int main(void)
 	tcase_add_test(t, times_are_read_exactly);
 	tcase_add_test(t, escaped_text_is_printable_and_terminated);
 	suite_add_tcase(s, t);
-	SRunner *r = srunner_create(s);
-	srunner_set_fork_status(r, CK_NOFORK);
-	srunner_run_all(r, CK_NORMAL);
-	int failed = srunner_ntests_failed(r);
-	srunner_free(r);
-	return failed != 0;
+	return run_suite(s);
 }

@@ -3,6 +3,7 @@
 #include "crypto/masterkey.h"
 #include "crypto/record.h"
 
+#include "tests/unit/base/folder.h"
 #include "tests/unit/crypto/vectors.h"
 
 #include <errno.h>
@@ -157,10 +158,10 @@ END_TEST
 
 START_TEST(the_file_is_private_and_never_overwritten)
 {
-	char dir[] = "/tmp/sealmq-key-XXXXXX", path[64], other[64];
+	char dir[FOLDER_MAX], path[64], other[64];
 	struct masterkey k, l;
 	struct stat st;
-	ck_assert_ptr_nonnull(mkdtemp(dir));
+	folder_make(dir);
 	snprintf(path, sizeof path, "%s/master.key", dir);
 	snprintf(other, sizeof other, "%s/master.key.new", dir);
 	ck_assert_int_eq(masterkey_load(path, &k), ERR_NOT_FOUND);
@@ -188,8 +189,7 @@ START_TEST(the_file_is_private_and_never_overwritten)
 	if (f)
 		ck_assert_int_eq(masterkey_load(path, &l), ERR_INVALID);
 	ck_assert_int_eq(masterkey_create("/nonexistent/master.key", &k), ERR_IO);
-	unlink(path);
-	rmdir(dir);
+	folder_remove(dir);
 }
 END_TEST
 

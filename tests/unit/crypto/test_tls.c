@@ -3,6 +3,7 @@
 #include "crypto/tls.h"
 
 #include "base/pool.h"
+#include "tests/unit/base/suite.h"
 #include "tests/unit/crypto/tls_peer.h"
 
 #include <wolfssl/error-ssl.h>
@@ -934,12 +935,8 @@ int main(void)
 	tcase_add_test(t, no_ticket_is_handed_out);
 	tcase_add_test(t, wolfssl_wants_the_same_bytes_after_want_write);
 	suite_add_tcase(s, t);
-	SRunner *r = srunner_create(s);
-	srunner_set_fork_status(r, CK_NOFORK);
-	srunner_run_all(r, CK_NORMAL);
-	int failed = srunner_ntests_failed(r);
-	srunner_free(r);
+	int failed = run_suite(s);
 	tls_cleanup();
 	pool_drain();
-	return failed != 0;
+	return failed;
 }

@@ -3,6 +3,7 @@
 #include "crypto/tls.h"
 
 #include "base/pool.h"
+#include "tests/unit/base/suite.h"
 #include "tests/unit/crypto/tls_peer.h"
 
 /* The tuned build needs 2,272 for TLS 1.3 and 2,490 for 1.2; Debian's own binary would need forty times as much. */
@@ -142,11 +143,7 @@ int main(void)
 	tcase_add_test(t, records_leave_no_buffer_behind);
 	tcase_add_test(t, an_unfinished_record_costs_wolfssl_nothing);
 	suite_add_tcase(s, t);
-	SRunner *r = srunner_create(s);
-	srunner_set_fork_status(r, CK_NOFORK);
-	srunner_run_all(r, CK_NORMAL);
-	int failed = srunner_ntests_failed(r);
-	srunner_free(r);
+	int failed = run_suite(s);
 	pool_drain();
-	return failed != 0;
+	return failed;
 }

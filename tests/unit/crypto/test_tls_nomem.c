@@ -4,6 +4,7 @@
 #include "crypto/tls.h"
 
 #include "base/pool.h"
+#include "tests/unit/base/suite.h"
 #include "tests/unit/crypto/tls_peer.h"
 
 static long countdown = -1; /* server's allocations until one fails; negative: none does */
@@ -92,11 +93,7 @@ int main(void)
 	tcase_add_test(t, a_failed_allocation_ends_a_1_3_connection_and_nothing_else);
 	tcase_add_test(t, a_failed_allocation_ends_a_1_2_connection_and_nothing_else);
 	suite_add_tcase(s, t);
-	SRunner *r = srunner_create(s);
-	srunner_set_fork_status(r, CK_NOFORK);
-	srunner_run_all(r, CK_NORMAL);
-	int bad = srunner_ntests_failed(r);
-	srunner_free(r);
+	int bad = run_suite(s);
 	pool_drain();
-	return bad != 0;
+	return bad;
 }

@@ -3,6 +3,7 @@
 #include "crypto/tls.h"
 
 #include "base/pool.h"
+#include "tests/unit/base/suite.h"
 #include "tests/unit/crypto/tls_peer.h"
 
 struct pair { struct tls_ctx *ctx; struct tls_conn *c; struct peer p; };
@@ -179,12 +180,8 @@ int main(void)
 	tcase_add_test(t, authorities_of_a_directory_count);
 	tcase_add_test(t, a_key_that_is_pinned_now_ends_those_with_another);
 	suite_add_tcase(s, t);
-	SRunner *r = srunner_create(s);
-	srunner_set_fork_status(r, CK_NOFORK);
-	srunner_run_all(r, CK_NORMAL);
-	int failed = srunner_ntests_failed(r);
-	srunner_free(r);
+	int failed = run_suite(s);
 	tls_cleanup();
 	pool_drain();
-	return failed != 0;
+	return failed;
 }

@@ -4,6 +4,7 @@
 #include "crypto/tls.h"
 
 #include "base/pool.h"
+#include "tests/unit/base/suite.h"
 #include "tests/unit/crypto/tls_peer.h"
 
 #include <pthread.h>
@@ -82,12 +83,8 @@ int main(void)
 	tcase_set_timeout(t, 240);
 	tcase_add_test(t, loops_share_a_context);
 	suite_add_tcase(s, t);
-	SRunner *r = srunner_create(s);
-	srunner_set_fork_status(r, CK_NOFORK);
-	srunner_run_all(r, CK_NORMAL);
-	int bad = srunner_ntests_failed(r);
-	srunner_free(r);
+	int bad = run_suite(s);
 	tls_cleanup();
 	pool_drain();
-	return bad != 0;
+	return bad;
 }

@@ -4,9 +4,9 @@
 #define TESTS_UNIT_CRYPTO_VECTORS_H
 
 #include "tests/vectors/keys.h"
+#include "tests/unit/base/suite.h"
 
 #include <cjson/cJSON.h>
-#include <check.h>
 
 #include <stdint.h>
 #include <stdio.h>
@@ -78,20 +78,6 @@ static inline void hex_free_all(void)
 {
 	while (n_hexes > 0)
 		free(hexes[--n_hexes].p);
-}
-
-/* Runs a suite of one test case, without forking. */
-static inline int run_case(const char *name, TCase *t)
-{
-	Suite *s = suite_create(name);
-	tcase_set_timeout(t, 240);
-	suite_add_tcase(s, t);
-	SRunner *r = srunner_create(s);
-	srunner_set_fork_status(r, CK_NOFORK);
-	srunner_run_all(r, CK_NORMAL);
-	int failed = srunner_ntests_failed(r);
-	srunner_free(r);
-	return failed != 0;
 }
 
 #endif

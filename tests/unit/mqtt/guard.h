@@ -3,7 +3,7 @@
 #ifndef TESTS_UNIT_MQTT_GUARD_H
 #define TESTS_UNIT_MQTT_GUARD_H
 
-#include <check.h>
+#include "tests/unit/base/suite.h"
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -42,17 +42,6 @@ static inline uint8_t *at_start(const void *bytes, size_t len)
 	if (len > 0)
 		memcpy(p, bytes, len);
 	return p;
-}
-
-/* Runs the suite in this process and returns main's value. */
-static inline int run_suite(Suite *suite)
-{
-	SRunner *runner = srunner_create(suite);
-	srunner_set_fork_status(runner, CK_NOFORK);
-	srunner_run_all(runner, CK_NORMAL);
-	const int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 
 #endif

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* What only the disk backend does: what a start finds, large messages, encryption, refusals, verification, backup, space. */
+#include "tests/unit/base/suite.h"
 #include "tests/unit/store/dir.h"
 #include "tests/unit/store/rig.h"
 #include "tests/unit/store/toy.h"
@@ -302,7 +303,7 @@ START_TEST(a_payload_is_nowhere_in_the_file)
 	for (size_t i = 0; i + 16 <= sizeof text; i += 16)
 		memcpy(text + i, "top-secret-value", 16);
 	for (int encrypted = 0; encrypted < 2; encrypted++) {
-		dir_remove(dir);
+		folder_remove(dir);
 		struct store_options o = disk_options(dir);
 		o.crypto = encrypted ? &toy_crypto : NULL;
 		struct rig r;
@@ -417,7 +418,7 @@ START_TEST(an_encrypted_store_needs_its_key_and_a_plain_one_takes_none)
 	rig_end(&r);
 	o.crypto = NULL;
 	refuses(&o, "master key");
-	dir_remove(dir);
+	folder_remove(dir);
 	rig_start(&r, &o);
 	rig_end(&r);
 	o.crypto = &toy_crypto;
@@ -446,7 +447,7 @@ START_TEST(files_that_are_no_sound_store_are_refused_and_left_alone)
 	refuses(&o, "damaged or not a store");
 	ck_assert(find_in_file(dir, junk, 20000) == 0);
 
-	dir_remove(dir); /* another version: the number stands behind the key "format" */
+	folder_remove(dir); /* another version: the number stands behind the key "format" */
 	struct rig r;
 	rig_start(&r, &o);
 	new_session(&r);
@@ -457,7 +458,7 @@ START_TEST(files_that_are_no_sound_store_are_refused_and_left_alone)
 		overwrite(dir, other, sizeof other, at);
 	refuses(&o, "format version 9");
 
-	dir_remove(dir); /* cut short */
+	folder_remove(dir); /* cut short */
 	rig_start(&r, &o);
 	store_session a = new_session(&r);
 	for (int i = 0; i < 100; i++)
@@ -842,10 +843,5 @@ int main(int argc, char **argv)
 	tcase_add_test(t, quotas_count_what_an_earlier_process_stored);
 	tcase_add_test(t, a_full_store_refuses_messages_and_still_deletes);
 	suite_add_tcase(suite, t);
-	SRunner *runner = srunner_create(suite);
-	srunner_set_fork_status(runner, CK_NOFORK);
-	srunner_run_all(runner, CK_NORMAL);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return run_suite(suite);
 }

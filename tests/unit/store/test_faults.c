@@ -2,6 +2,7 @@
 /* Disks that fail: nothing is acknowledged that is not on disk, and the store recovers when the disk does. */
 #include "tests/crash/powercut.h"
 
+#include "tests/unit/base/suite.h"
 #include "tests/unit/store/dir.h"
 #include "tests/unit/store/rig.h"
 
@@ -206,10 +207,5 @@ int main(void)
 	tcase_add_test(t, a_disk_that_stays_broken_is_tried_again_and_not_believed);
 	tcase_add_test(t, stopping_while_the_disk_fails_answers_everything);
 	suite_add_tcase(suite, t);
-	SRunner *runner = srunner_create(suite);
-	srunner_set_fork_status(runner, CK_NOFORK);
-	srunner_run_all(runner, CK_NORMAL);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return run_suite(suite);
 }

@@ -4,6 +4,7 @@
 #include "tests/unit/store/rig.h"
 
 #include "base/clock.h"
+#include "tests/unit/base/suite.h"
 
 #include <stdatomic.h>
 
@@ -357,10 +358,5 @@ int main(void)
 	tcase_add_test(t, a_sparse_filter_is_read_in_bounded_steps);
 	tcase_add_test(t, pages_agree_with_what_is_published_meanwhile);
 	suite_add_tcase(suite, t);
-	SRunner *runner = srunner_create(suite);
-	srunner_set_fork_status(runner, CK_NOFORK);
-	srunner_run_all(runner, CK_NORMAL);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return run_suite(suite);
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* The disk backend: the common behaviour. */
+#include "tests/unit/base/suite.h"
 #include "tests/unit/store/behaviour.h"
 #include "tests/unit/store/dir.h"
 
@@ -18,11 +19,7 @@ int main(void)
 		Suite *suite = suite_create(durability == STORE_STRICT ? "store/lmdb strict" : durability == STORE_RELAXED ? "store/lmdb relaxed"
 		    : "store/lmdb off");
 		behaviour_add(suite);
-		SRunner *runner = srunner_create(suite);
-		srunner_set_fork_status(runner, CK_NOFORK);
-		srunner_run_all(runner, CK_NORMAL);
-		failed += srunner_ntests_failed(runner);
-		srunner_free(runner);
+		failed |= run_suite(suite);
 	}
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return failed;
 }

@@ -3,6 +3,7 @@
 #include "tests/unit/store/behaviour.h"
 
 #include "base/clock.h"
+#include "tests/unit/base/suite.h"
 
 static struct store_options behaviour_options(void)
 {
@@ -138,10 +139,5 @@ int main(void)
 	tcase_add_test(t, a_start_finds_nothing);
 	tcase_add_test(t, topics_keep_their_past_within_limits);
 	suite_add_tcase(suite, t);
-	SRunner *runner = srunner_create(suite);
-	srunner_set_fork_status(runner, CK_NOFORK);
-	srunner_run_all(runner, CK_NORMAL);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return run_suite(suite);
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* How far a replay has come: what a restart finds of it, and the queue entries of its QoS 2 messages. */
+#include "tests/unit/base/suite.h"
 #include "tests/unit/store/dir.h"
 #include "tests/unit/store/rig.h"
 
@@ -185,10 +186,5 @@ int main(void)
 	tcase_add_test(t, it_goes_with_its_subscription_and_its_session);
 	tcase_add_test(t, a_qos2_message_of_the_past_is_an_entry_of_the_queue);
 	suite_add_tcase(suite, t);
-	SRunner *runner = srunner_create(suite);
-	srunner_set_fork_status(runner, CK_NOFORK);
-	srunner_run_all(runner, CK_NORMAL);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return run_suite(suite);
 }

@@ -3,8 +3,8 @@
 #include "topics/acl.h"
 
 #include "topics/topic.h"
+#include "tests/unit/base/suite.h"
 
-#include <check.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -642,11 +642,7 @@ int main(void)
 	tcase_add_test(t, what_is_readable_whole_has_no_unreadable_topic);
 	tcase_add_test(t, a_hundred_thousand_rules_cost_as_one);
 	suite_add_tcase(s, t);
-	SRunner *r = srunner_create(s);
-	srunner_set_fork_status(r, CK_NOFORK);
-	srunner_run_all(r, CK_NORMAL);
-	int failed = srunner_ntests_failed(r);
-	srunner_free(r);
+	int failed = run_suite(s);
 	forget();
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return failed;
 }

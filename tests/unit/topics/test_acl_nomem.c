@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* Running out of memory at every place in turn: no rules, nothing leaked (make asan), no crash. Linked with --wrap (Makefile). */
 #include "topics/acl.h"
+#include "tests/unit/base/suite.h"
 
-#include <check.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -51,10 +51,5 @@ int main(void)
 	TCase *t = tcase_create("acl_nomem");
 	tcase_add_test(t, loading_without_memory_gives_nothing);
 	suite_add_tcase(s, t);
-	SRunner *r = srunner_create(s);
-	srunner_set_fork_status(r, CK_NOFORK);
-	srunner_run_all(r, CK_NORMAL);
-	int failed = srunner_ntests_failed(r);
-	srunner_free(r);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return run_suite(s);
 }

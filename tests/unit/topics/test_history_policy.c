@@ -2,8 +2,8 @@
 /* Which rule decides about a topic, and what $HISTORY/<spec>/<filter> means. */
 #include "topics/history_policy.h"
 #include "topics/topic.h"
+#include "tests/unit/base/suite.h"
 
-#include <check.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -250,10 +250,5 @@ int main(void)
 	tcase_add_test(alone, what_is_no_spec_is_refused);
 	suite_add_tcase(s, c);
 	suite_add_tcase(s, alone);
-	SRunner *r = srunner_create(s);
-	srunner_set_fork_status(r, CK_NOFORK);
-	srunner_run_all(r, CK_NORMAL);
-	int failed = srunner_ntests_failed(r);
-	srunner_free(r);
-	return failed != 0;
+	return run_suite(s);
 }
