@@ -167,7 +167,7 @@ static enum control_result wait_for_answer(struct control *c)
 		enum link_event event = link_wait(c->link, -1, 1000);
 		bool late = event == LINK_TIMEOUT || (c->o->timeout_s == 0 && clock_mono_ms() >= until);
 		if (event == LINK_ENDED || late)
-			complain(c->o, "%s; the command may or may not have been done", late ? "time out: no answer" : "interrupted");
+			complain(c->o, "%s: %s; the command may or may not have been done", c->o->host, late ? "time out: no answer" : "interrupted");
 		if (event == LINK_FAILED || event == LINK_ENDED)
 			return CONTROL_FAILED;
 		if (late)

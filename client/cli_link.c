@@ -142,7 +142,10 @@ static bool make_handle(struct link *l, bool clean)
 	mosquitto_destroy(l->m);
 	l->m = mosquitto_new(l->id, clean, l);
 	if (!l->m) {
-		complain(o, "%s", errno == ENOMEM ? "out of memory" : "libmosquitto refuses the client id");
+		if (errno == ENOMEM)
+			complain(o, "out of memory");
+		else
+			complain(o, "--id '%s': expected a client id in UTF-8 that is not empty", l->id);
 		return false;
 	}
 	mosquitto_connect_with_flags_callback_set(l->m, on_connect);
@@ -155,7 +158,7 @@ static bool make_handle(struct link *l, bool clean)
 	(void)mosquitto_int_option(l->m, MOSQ_OPT_TCP_NODELAY, o->nodelay);
 	(void)mosquitto_max_inflight_messages_set(l->m, (unsigned)o->max_inflight);
 	if (o->username && mosquitto_username_pw_set(l->m, o->username, o->password) != MOSQ_ERR_SUCCESS) {
-		complain(o, "the user name or password is malformed");
+		complain(o, "--username, --pw: expected a user name in UTF-8, and no more than 65535 bytes of each");
 		return false;
 	}
 	return set_tls(l);

@@ -85,7 +85,7 @@ static const struct option table[] = {
 	{ NULL, "--sign", SWITCH, FOR_PUB, true, AT(sign), 0, 0, NULL, "sign sealed messages (unasked where the topic requires it)" },
 	{ NULL, "--require-signature", SWITCH, FOR_SUB, true, AT(require_signature), 0, 0, NULL, "refuse what its sender has not signed" },
 	{ NULL, "--history", TEXT, FOR_SUB | FOR_CHAT, false, AT(history), 0, 0, "SPEC", "first the past: 100 (chat's default), 15m, 7d, since-<ms> or all" },
-	{ NULL, "--max-age", SPAN_MS, FOR_SUB, true, AT(max_age_ms), 0, 0, "SPAN", "refuse sealed messages older than 90s, 15m, 12h, 7d" },
+	{ NULL, "--max-age", SPAN_MS, FOR_SUB, true, AT(max_age_ms), 0, 0, "SPAN", "refuse what is older than 90s, 15m, 12h, 7d, or of unknown age" },
 	{ NULL, "--accept", TEXT, FOR_SUB, true, AT(accept), 0, 0, "VERDICTS", "which are printed (live,late,past); also: revoked-since, duplicate" },
 	{ NULL, "--transcript", TEXT, FOR_SUB, true, AT(transcript), 0, 0, "FILE", "append each verified sealed message to it: proof for later" },
 

@@ -126,7 +126,7 @@ static void take_list(struct inbox *in, const struct mosquitto_message *m)
 	bool good = true;
 	if (!cJSON_IsArray(list)) {
 		const char *error = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(answer, "error"));
-		complain(in->o, "%s", error ? error : "the broker's answer is not what was expected");
+		complain(in->o, "listTopics: %s", error ? error : "expected a list of topics, not what the broker has answered");
 		fail(in);
 	}
 	cJSON_ArrayForEach(t, list) {
@@ -271,7 +271,7 @@ static void on_opened(void *ctx, const struct received *m, const void *plain, co
 	enum err e = inbox_read_mark(in->read, hash, clock_wall_ms());
 	if (e == ERR_OK)
 		return;
-	complain(in->o, "it could not be noted what was shown: %s", e == ERR_IO ? strerror(errno) : err_text(e));
+	complain(in->o, "the file of what was shown: the message cannot be noted in it, and will be shown again: %s", e == ERR_IO ? strerror(errno) : err_text(e));
 	fail(in);
 }
 
@@ -300,7 +300,7 @@ static void on_subscribed(void *ctx, int mid, int n, const int *granted)
 	if (mid == in->response_mid && !in->listening) {
 		in->listening = true;
 		if (code > 2) {
-			complain(in->o, "the broker has no direct messages");
+			complain(in->o, "%s: the broker has no direct messages: expected direct_messages in its configuration", in->o->host);
 			fail(in);
 		} else {
 			ask_list(in);

@@ -30,8 +30,10 @@ static char *read_password(const struct options *o, size_t *len)
 	for (*len = 0; text && *len < n && text[*len] != '\n' && text[*len] != '\r';)
 		++*len;
 	if (text && *len < PASSWORD_LEN_MIN)
-		complain(o, "%s: expected a password of at least %u characters in the first line", o->password_file, PASSWORD_LEN_MIN);
-	else if (text && (out = secmem_alloc(*len + 1)))
+		complain(o, "%s: expected a password of at least %u characters in the first line", is_stdin ? "standard input" : o->password_file, PASSWORD_LEN_MIN);
+	else if (text && !(out = secmem_alloc(*len + 1)))
+		complain(o, "out of memory");
+	if (out)
 		memcpy(out, text, *len);
 	if (text)
 		secmem_wipe(text, n);
@@ -93,8 +95,11 @@ static void gather(struct bundle *b, const char *topic)
 	struct owner_space *s;
 	char error[VAULT_ERROR_MAX];
 	enum err e = topic ? owner_state_load(owner_vault(b->w), topic, &s, error) : vault_each(owner_vault(b->w), add_file, b, error);
-	if (e != ERR_OK) {
-		complain(owner_options(b->w), "%s", e == ERR_NOT_FOUND ? "this identity owns no such topic on this machine" : error);
+	if (e == ERR_NOT_FOUND) {
+		complain(owner_options(b->w), "%s: this identity owns no such topic on this machine", topic);
+		b->status = EXIT_FAILED;
+	} else if (e != ERR_OK) {
+		complain(owner_options(b->w), "%s", error);
 		b->status = EXIT_FAILED;
 	} else if (topic) {
 		(void)add_state(b, s);
@@ -133,15 +138,15 @@ static uint8_t *read_recipient(const struct options *o, size_t *len)
 	struct cert c;
 	char *pem = textfile_read(o->recipient, &n, stderr);
 	uint8_t *der = pem ? malloc(n + 1) : NULL;
-	bool good = der && keys_cert_from_pem(&c, der, pem, n) == ERR_OK;
-	free(pem);
-	if (good) {
+	if (der && keys_cert_from_pem(&c, der, pem, n) == ERR_OK) {
 		*len = der_len(c.whole);
+		free(pem);
 		return der;
 	}
-	if (der)
-		complain(o, "%s: expected one certificate in PEM", o->recipient);
+	if (pem)
+		complain(o, "%s: %s", o->recipient, der ? "expected one certificate in PEM" : "out of memory");
 	free(der);
+	free(pem);
 	return NULL;
 }
 
@@ -183,7 +188,7 @@ static int take_state(struct owner *w, const uint8_t *content, size_t len)
 	size_t json_len = 0;
 	int status = EXIT_FAILED;
 	if (owner_state_parse(&theirs, content, len, &why) != ERR_OK) {
-		complain(o, "%s", why);
+		complain(o, "the file of exported keys: %s", why);
 		return EXIT_FAILED;
 	}
 	enum err e = owner_state_load(owner_vault(w), theirs->topic, &ours, error);

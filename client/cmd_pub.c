@@ -353,7 +353,10 @@ static bool read_whole(struct pub *p, const char *path)
 		if (p->text_len == p->text_cap) {
 			char *more = p->text_len > PAYLOAD_MAX ? NULL : realloc(p->text, p->text_cap = p->text_cap ? 2 * p->text_cap : 65536);
 			if (!more) {
-				complain(p->o, "%s: larger than a message may be (%u bytes)", path, PAYLOAD_MAX);
+				if (p->text_len > PAYLOAD_MAX)
+					complain(p->o, "%s: larger than a message may be (%u bytes)", path, PAYLOAD_MAX);
+				else
+					complain(p->o, "%s: out of memory", path);
 				break;
 			}
 			p->text = more;
@@ -380,11 +383,14 @@ static bool gather(struct pub *p, const char *part, size_t len)
 	if (len == 0)
 		return true;
 	if (p->text_len + len > p->text_cap) {
-		char *more = p->text_len + len > PAYLOAD_MAX ? NULL : realloc(p->text, 2 * (p->text_len + len));
-		if (!more) {
-			complain(p->o, "a line is longer than a message may be");
+		bool fits = p->text_len + len <= PAYLOAD_MAX;
+		char *more = fits ? realloc(p->text, 2 * (p->text_len + len)) : NULL;
+		if (!fits)
+			complain(p->o, "standard input: a line is longer than a message may be (%u bytes)", PAYLOAD_MAX);
+		else if (!more)
+			complain(p->o, "out of memory");
+		if (!more)
 			return false;
-		}
 		p->text = more;
 		p->text_cap = 2 * (p->text_len + len);
 	}

@@ -48,9 +48,9 @@ int owner_ask_about(struct owner *w, const char *topic, cJSON **about)
 		return EXIT_DONE;
 	if (r != CONTROL_DONE)
 		return status_of(w, r);
-	*about = cJSON_Duplicate(data, true);
+	*about = data ? cJSON_Duplicate(data, true) : NULL;
 	if (!*about)
-		complain(owner_options(w), "out of memory, or an answer without data");
+		complain(owner_options(w), "%s: %s", topic, data ? "out of memory" : "getTopic: expected data, the broker's answer has none");
 	return *about ? EXIT_DONE : EXIT_FAILED;
 }
 
