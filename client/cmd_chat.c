@@ -385,7 +385,7 @@ static void send_all(struct chat *c)
 	size_t overdue = outgoing_drop_overdue(c->lines, BACK_WAIT_MS);
 	if (overdue > 0) {
 		c->lost_lines = true;
-		complain(c->o, "%s: %zu lines were acknowledged, and the broker has not handed them on (a member without the right to write?)", c->topic, overdue);
+		complain(c->o, "%s: acknowledged, but not handed on by the broker: %zu of your lines (a member without the right to write?)", c->topic, overdue);
 	}
 	/* When everything is out, the others are told; then it ends. */
 	if (!c->input_ended || (!c->said_left && outgoing_waiting(c->lines) > 0))

@@ -220,7 +220,8 @@ def test_nothing_typed_is_lost_when_the_broker_is(start_broker, people, sealmq, 
 def test_who_may_not(cli, room):
     assert "no conversation for this client" in cli("stranger").run("chat", room, status=1).stderr
     assert "no conversation for this client" in cli("ann").run("chat", f"{room}-plain", stdin="x\n", status=1).stderr
-    assert "2 lines were acknowledged, and the broker has not handed them on" in cli("reader").run("chat", room, stdin="a\nb\n", status=1).stderr
+    told = cli("reader").run("chat", room, stdin="a\nb\n", status=1).stderr
+    assert sum(int(n) for n in re.findall("acknowledged, but not handed on by the broker: ([12]) of your lines", told)) == 2, told
 
 
 @pytest.mark.parametrize("arguments", [[], ["a", "b"], ["a/#"], ["$SYS/a"]], ids=str)

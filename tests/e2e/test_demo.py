@@ -14,7 +14,7 @@ pytestmark = pytest.mark.sealmqd_only("the demonstration is ours")
 def test_demo(tmp_path):
     port = Port()
     try:
-        done = subprocess.run([env.ROOT / "scripts" / "demo.sh"], capture_output=True, text=True, timeout=6 * env.TIMEOUT_S, check=False,
+        done = subprocess.run([env.ROOT / "scripts" / "demo.sh"], capture_output=True, text=True, timeout=10 * env.TIMEOUT_S, check=False,
                               env={**os.environ, "SEALMQD": str(env.SEALMQD), "SEALMQ": str(env.SEALMQ), "DEMO_PORT": str(port.number), "TMPDIR": str(tmp_path)})
     finally:
         port.release()

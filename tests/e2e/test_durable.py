@@ -49,6 +49,8 @@ def test_kill_9_keeps_what_was_acknowledged(start_broker, name):
     late = broker.client(name + "late")
     late.subscribe((name + "/+", 1))
     assert late.recv_publish(name + "/kept", b"kept").retain
+    sub.ping()                                                                   # the last acknowledgement has been read,
+    broker.client(name + "q").publish(f"fence/{name}", b"", 1, retain=True)      # and what was read before this is on disk with it
     again(broker)
     sub = broker.client(name, clean=False)
     sub.ping()

@@ -57,7 +57,7 @@ class Place:
         environ = {**os.environ, "CERTS": str(self.certs), "NEXT": str(self.next), "BROKER": "localhost", "PATH": f"{self.path}/bin:{os.environ['PATH']}"}
         if self.broker:
             environ.update(PORT=str(self.broker.port), BROKER_PID=str(self.broker.process.pid), BROKER_LOG=str(self.broker.log_path))
-        got = subprocess.run(["bash", "-c", script(lines)], cwd=env.ROOT, env=environ, capture_output=True, text=True, timeout=env.TIMEOUT_S * 6,
+        got = subprocess.run(["bash", "-c", script(lines)], cwd=env.ROOT, env=environ, capture_output=True, text=True, timeout=env.TIMEOUT_S * 10,
                              stdin=subprocess.DEVNULL, check=False)
         assert got.returncode == 0, f"{script(lines)}\n{got.stdout}\n{got.stderr}"
         return got.stdout

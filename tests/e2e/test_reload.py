@@ -336,7 +336,7 @@ def test_reloads_drop_nobody_lose_nothing_and_keep_nothing(start_broker, name, a
     ca_file.write_bytes(cas[0])
     broker = start_broker({"acl_file": acl, "log_type": "notice"}, listener={"crlfile": crl, "cafile": ca_file})
     a, b = broker.client(name + "a"), broker.client(name + "b", cert="device2")
-    others = [broker.client(f"{name}-{i}", cert=f"device{i % 5 + 1}") for i in range(CLIENTS)]
+    others = [broker.client(f"{name}-{i}", cert=f"device{i % 5 + 1}", keepalive=0) for i in range(CLIENTS)]
     b.subscribe((name + "/#", 1))
     sent, stop, errors = [0], threading.Event(), []
 

@@ -224,11 +224,11 @@ class Broker:
             self._contexts[key] = tls_context(self.pki.ca, cert and cert.crt, cert and cert.key, version)
         return self._contexts[key]
 
-    def raw(self, cert="device1", version=None, handshake=True, address=None):
-        """A TLS connection that has said nothing yet. cert: a Cert, the number in "device<n>", or None for no certificate."""
+    def raw(self, cert="device1", version=None, handshake=True, address=None, source=None):
+        """A TLS connection that has said nothing yet. cert: a Cert, the number in "device<n>", or None for no certificate. source: its own address."""
         if isinstance(cert, str):
             cert = self.pki.device(int(cert.removeprefix("device")))
-        return RawClient(address or self.address, self.context(cert, version), handshake)
+        return RawClient(address or self.address, self.context(cert, version), handshake, source=source)
 
     def plain(self, address=None):
         return RawClient(address or self.address)

@@ -33,8 +33,8 @@ def tls_context(ca, cert=None, key=None, version=None):
 class RawClient:
     """One connection. `context` None speaks plain TCP. Packets read while waiting for another stay in `inbox`."""
 
-    def __init__(self, address, context=None, handshake=True, server_name="localhost"):
-        self.sock = socket.create_connection(address[:2], timeout=TIMEOUT_S)
+    def __init__(self, address, context=None, handshake=True, server_name="localhost", source=None):
+        self.sock = socket.create_connection(address[:2], timeout=TIMEOUT_S, source_address=(source, 0) if source else None)
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.sock.setblocking(False)
         self.parser, self.inbox, self.closed = p.Parser(), collections.deque(), None
