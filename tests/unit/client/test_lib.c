@@ -19,19 +19,6 @@ static const uint8_t root[3][32] = { "the root key of the first epoch", "the roo
 static struct keypair *server, *good, *rsa, *revoked;
 static struct sealmq *h;
 
-static struct keypair *load(const char *name)
-{
-	uint8_t cert[8192], key[8192];
-	char file[64];
-	struct keypair *k = NULL;
-	snprintf(file, sizeof file, "%s.crt", name);
-	size_t n = pki_read(file, cert, sizeof cert);
-	snprintf(file, sizeof file, "%s.key", name);
-	if (keypair_new(&k, cert, n, key, pki_read(file, key, sizeof key)) != ERR_OK)
-		abort(); /* also called outside of tests */
-	return k;
-}
-
 static enum sealmq_err open_as(struct sealmq **out, const char *name, char *error, size_t error_len)
 {
 	char cert[128], key[128];
@@ -351,7 +338,7 @@ END_TEST
 
 START_TEST(certificates_of_strangers_are_not_kept)
 {
-	struct keypair *stranger = load("stranger");
+	struct keypair *stranger = pki_keypair("stranger");
 	const struct cert *c = keypair_cert(stranger);
 	ck_assert_int_eq(sealmq_take_cert(h, c->whole.p, der_len(c->whole)), SEALMQ_REFUSED);
 	ck_assert_int_eq(sealmq_take_cert(h, "nonsense", 8), SEALMQ_REFUSED);
@@ -511,7 +498,7 @@ static void reopen(const char *cafile, const char *crlfile)
 /* What a sender's certificate must be, signed or not: of an authority, over a known intermediate too, in its time, not revoked. */
 START_TEST(the_senders_chain_dates_and_revocation_are_checked)
 {
-	struct keypair *via = load("viainter"), *ended = NULL;
+	struct keypair *via = pki_keypair("viainter"), *ended = NULL;
 	uint8_t cert[8192], key[8192];
 	const struct cert *c = keypair_cert(via);
 	struct made m = make(via, true, head_of(0), topic);
@@ -631,8 +618,8 @@ static int child(const uint8_t *parents_stream)
 	sealmq_close(h);
 	if (open_as(&h, "rsa", why, sizeof why) != SEALMQ_OK)
 		return 2;
-	rsa = load("rsa"); /* the parent's lie in memory that a child does not have */
-	server = load("server");
+	rsa = pki_keypair("rsa"); /* the parent's lie in memory that a child does not have */
+	server = pki_keypair("server");
 	give_first();
 	m = seal_own(0);
 	return memcmp(parsed(&m).head.stream, parents_stream, 8) == 0 ? 3 : 0;
@@ -709,10 +696,10 @@ int main(void)
 {
 	TCase *t = tcase_create("lib");
 	pki_create();
-	server = load("server");
-	good = load("good");
-	rsa = load("rsa");
-	revoked = load("revoked");
+	server = pki_keypair("server");
+	good = pki_keypair("good");
+	rsa = pki_keypair("rsa");
+	revoked = pki_keypair("revoked");
 	tcase_add_checked_fixture(t, setup, teardown);
 	tcase_add_test(t, without_keys_it_says_what_to_subscribe_to);
 	tcase_add_test(t, an_envelope_opens_a_subtree_and_nothing_beside);

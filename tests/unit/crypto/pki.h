@@ -4,6 +4,7 @@
 #ifndef TESTS_UNIT_CRYPTO_PKI_H
 #define TESTS_UNIT_CRYPTO_PKI_H
 
+#include "crypto/keys.h"
 #include "tests/unit/base/folder.h"
 
 #include <wolfssl/options.h>
@@ -103,6 +104,21 @@ static inline size_t pki_read(const char *name, uint8_t *buf, size_t cap)
 	if (f)
 		fclose(f);
 	return n;
+}
+
+/* The key pair <name>.crt and <name>.key, for keypair_free. Also called outside of tests: ends the program when there is none. */
+static inline struct keypair *pki_keypair(const char *name)
+{
+	uint8_t cert[8192], key[8192];
+	char file[64];
+	struct keypair *k = NULL;
+	snprintf(file, sizeof file, "%s.crt", name);
+	size_t cert_len = pki_read(file, cert, sizeof cert);
+	snprintf(file, sizeof file, "%s.key", name);
+	if (keypair_new(&k, cert, cert_len, key, pki_read(file, key, sizeof key)) == ERR_OK)
+		return k;
+	fprintf(stderr, "%s: not a key pair\n", pki_path(name));
+	exit(2);
 }
 
 /* ---- crafted certificates */

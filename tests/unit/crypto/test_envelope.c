@@ -30,19 +30,6 @@ static const char script[] =
 static uint8_t env[ENVELOPE_MAX], out[ENVELOPE_MAX];
 static size_t env_len;
 
-static struct keypair *load(const char *name)
-{
-	static uint8_t crt[8192], key[8192];
-	char file[64];
-	struct keypair *k = NULL;
-	snprintf(file, sizeof file, "%s.crt", name);
-	size_t n = pki_read(file, crt, sizeof crt);
-	snprintf(file, sizeof file, "%s.key", name);
-	size_t m = pki_read(file, key, sizeof key);
-	ck_assert_msg(keypair_new(&k, crt, n, key, m) == ERR_OK, "%s", name);
-	return k;
-}
-
 /* NULL when it opens to the content; else why not. */
 static const char *judge(const uint8_t *bytes, size_t len, struct keypair *signer, struct keypair *recipient, const char *content)
 {
@@ -72,9 +59,9 @@ START_TEST(ours_open_for_their_recipient)
 {
 	static const char *const issuers[] = { "good", "rsa", "r4096" }, *const recipients[] = { "rsa", "r2048", "r3072", "r4096" };
 	for (int i = 0; i < 3; i++) {
-		struct keypair *issuer = load(issuers[i]);
+		struct keypair *issuer = pki_keypair(issuers[i]);
 		for (int r = 0; r < 4; r++) {
-			struct keypair *recipient = load(recipients[r]);
+			struct keypair *recipient = pki_keypair(recipients[r]);
 			seal(issuer, recipient, "{\"keys\":[]}");
 			ck_assert_ptr_null(judge(env, env_len, issuer, recipient, "{\"keys\":[]}"));
 			seal(issuer, recipient, "");
@@ -90,10 +77,10 @@ START_TEST(ours_open_with_stock_openssl)
 {
 	static const char *const issuers[] = { "good", "r3072" }, *const recipients[] = { "rsa", "r2048", "r3072", "r4096" };
 	for (int i = 0; i < 2; i++) {
-		struct keypair *issuer = load(issuers[i]);
+		struct keypair *issuer = pki_keypair(issuers[i]);
 		for (int r = 0; r < 4; r++) {
 			char cmd[1024], got[64] = "";
-			struct keypair *recipient = load(recipients[r]);
+			struct keypair *recipient = pki_keypair(recipients[r]);
 			seal(issuer, recipient, "{\"keys\":[1]}");
 			FILE *f = fopen(pki_path("ours.cms"), "we");
 			ck_assert(f && fwrite(env, 1, env_len, f) == env_len && fclose(f) == 0);
@@ -115,7 +102,7 @@ END_TEST
 
 static const char *judge_file(const char *file, const char *signer, const char *recipient)
 {
-	struct keypair *s = load(signer), *r = load(recipient);
+	struct keypair *s = pki_keypair(signer), *r = pki_keypair(recipient);
 	env_len = pki_read(file, env, sizeof env);
 	ck_assert_msg(env_len > 0, "%s was not made", file);
 	const char *why = judge(env, env_len, s, r, "{\"keys\":[]}");
@@ -194,7 +181,7 @@ static const char *judge_altered(struct keypair *s, struct keypair *r, const voi
 
 START_TEST(signed_but_wrong_shapes_are_refused)
 {
-	struct keypair *s = load("r3072"), *r = load("r2048");
+	struct keypair *s = pki_keypair("r3072"), *r = pki_keypair("r2048");
 	ck_assert_ptr_null(judge_altered(s, r, "\x02\x01\x10", "\x02\x01\x10", 3, 0));
 	ck_assert_str_eq(judge_altered(s, r, "\x02\x01\x10", "\x02\x01\x0c", 3, 0), "nonce or tag length is not 12 and 16 bytes"); /* icvlen 12 */
 	ck_assert_str_eq(judge_altered(s, r, "\x04\x02\x01\x05\x00", "\x04\x02\x02\x05\x00", 5, 0), "the key is not wrapped by RSAES-OAEP with SHA-256");
@@ -210,7 +197,7 @@ END_TEST
 START_TEST(the_holder_of_another_certificate_for_the_same_name_is_not_the_signer)
 {
 	/* issuer and serial are the same in "imposter"'s forgery only if the CA repeats serials: the signature decides */
-	struct keypair *good = load("good"), *other = load("wrongeku"), *r = load("r2048");
+	struct keypair *good = pki_keypair("good"), *other = pki_keypair("wrongeku"), *r = pki_keypair("r2048");
 	struct envelope e;
 	const char *why;
 	seal(good, r, "x");
@@ -226,7 +213,7 @@ END_TEST
 /* Both ways of signing: with the certificate along and no attributes (ours), with attributes (openssl's). */
 START_TEST(every_truncation_and_flipped_byte_is_refused)
 {
-	struct keypair *good = load("good"), *r = load("r2048");
+	struct keypair *good = pki_keypair("good"), *r = pki_keypair("r2048");
 	for (int way = 0; way < 2; way++) {
 		if (way == 0)
 			seal(good, r, "{\"keys\":[]}");
@@ -259,7 +246,7 @@ END_TEST
 START_TEST(two_envelopes_of_the_same_content_have_nothing_in_common)
 {
 	static uint8_t first[ENVELOPE_MAX];
-	struct keypair *good = load("good"), *r = load("r2048");
+	struct keypair *good = pki_keypair("good"), *r = pki_keypair("r2048");
 	struct envelope a, b;
 	const char *why;
 	seal(good, r, "{\"keys\":[]}");
@@ -280,7 +267,7 @@ START_TEST(keys_that_do_not_fit_are_refused)
 	static uint8_t crt[8192], key[8192];
 	static const struct { const char *crt, *key; } in[] = { { "good.crt", "v1.key" }, { "r2048.crt", "r3072.key" }, { "r2048.crt", "good.key" },
 		{ "rsa1024.crt", "rsa1024.key" }, { "good.key", "good.key" }, { "good.crt", "good.crt" } };
-	struct keypair *k = NULL, *good = load("good"), *r = load("r2048");
+	struct keypair *k = NULL, *good = pki_keypair("good"), *r = pki_keypair("r2048");
 	for (size_t i = 0; i < sizeof in / sizeof in[0]; i++) {
 		size_t n = pki_read(in[i].crt, crt, sizeof crt), m = pki_read(in[i].key, key, sizeof key);
 		ck_assert_int_eq(keypair_new(&k, crt, n, key, m), ERR_INVALID);
@@ -300,7 +287,7 @@ START_TEST(signatures_verify_in_their_own_format_only)
 	uint8_t hash[32] = "some hash", sig[KEYS_SIGNATURE_MAX];
 	size_t len;
 	for (int i = 0; i < 3; i++) {
-		struct keypair *k = load(names[i]);
+		struct keypair *k = pki_keypair(names[i]);
 		for (int f = 0; f < 2; f++) {
 			enum sig_format mine = f ? SIG_CMS : SIG_COSE, other = f ? SIG_COSE : SIG_CMS;
 			ck_assert_int_eq(keypair_sign(k, mine, hash, sig, &len), ERR_OK);
