@@ -47,6 +47,25 @@ static inline enum err ring_push(struct entry_ring *r, const struct entry *e)
 	return ERR_OK;
 }
 
+static inline void ring_reverse(struct entry_ring *r, uint32_t from, uint32_t to)
+{
+	while (from + 1 < to) {
+		struct entry e = *ring_at(r, from);
+		*ring_at(r, from++) = *ring_at(r, --to);
+		*ring_at(r, to) = e;
+	}
+}
+
+/* Puts the entries from the mid-th on before those from the from-th on; each part keeps its order. */
+static inline void ring_rotate(struct entry_ring *r, uint32_t from, uint32_t mid)
+{
+	if (from == mid || mid == r->count)
+		return;
+	ring_reverse(r, from, mid);
+	ring_reverse(r, mid, r->count);
+	ring_reverse(r, from, r->count);
+}
+
 static inline void ring_free(struct entry_ring *r)
 {
 	pool_free(r->e);

@@ -422,7 +422,7 @@ static void withhold(struct session *s, struct entry *e)
 void session_judge_queue(struct session *s)
 {
 	struct entry_ring *r = &s->queue;
-	uint32_t kept = 0, saving = s->saving;
+	uint32_t kept = 0, saving = s->saving, late_from = s->late_from;
 	for (uint32_t i = 0; i < r->count; i++) {
 		struct entry *e = ring_at(r, i);
 		if (may_get(s, e)) {
@@ -433,8 +433,11 @@ void session_judge_queue(struct session *s)
 		withhold(s, e);
 		if (i < s->saving)
 			saving--;
+		if (i < s->late_from)
+			late_from--;
 	}
 	s->saving = saving;
+	s->late_from = late_from;
 	r->count = kept;
 	if (kept == 0)
 		ring_free(r);
@@ -780,6 +783,7 @@ void session_suspend(struct session *s)
 	ring_free(&s->queue);
 	s->queue = kept;
 	s->saving = 0;
+	s->reading = 0;
 	session_tell_presence(s);
 	if (s->replays)
 		replay_progress(s);

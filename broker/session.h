@@ -60,6 +60,8 @@ struct session {
 	uint32_t inflight_count;    /* entries in inflight that are not done */
 	uint32_t window;            /* most of them at a time */
 	uint32_t saving;            /* entries at the front of queue whose packet identifier the store knows or is being told */
+	uint32_t reading;           /* subscriptions whose retained messages are being read (broker/retained_read.h); the queue waits meanwhile */
+	uint32_t late_from;         /* then: entries of queue from here on came live since, and belong behind what is read */
 	uint32_t releasing;         /* entries whose PUBREL waits for the store */
 	uint32_t deferred;          /* messages from this session that wait for the store */
 	uint32_t conn_serial;       /* counts connections: answers of the store find out if theirs is still there */

@@ -7,6 +7,7 @@
 #include "broker/audit_flood.h"
 #include "broker/packet.h"
 #include "broker/replay.h"
+#include "broker/retained_read.h"
 #include "broker/sealing.h"
 #include "broker/session.h"
 #include "broker/sessions.h"
@@ -18,90 +19,54 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- retained messages for a new subscription ---- */
-
 #define RETAINED_QUEUE_MAX (1U << 20) /* entries: a session that has so many gets no more before it takes some */
 
-struct found {
-	uint64_t order;
-	struct msg *msg; /* one reference */
+/* A packet on its way: its filters are taken one by one. */
+struct subscribing {
+	struct subscribing *next;    /* in loop->subscribing */
+	sub_handle handle;
+	uint32_t serial;             /* of the connection */
+	uint32_t i;                  /* filters that were taken */
+	struct mqtt_subscribe list, rest; /* within body; rest: to be taken */
+	bool judging;                /* a persistent session's: they are subscribed and stored first, then taken again for what is retained */
+	bool any_granted;
+	bool reading;                /* filter's retained messages */
+	struct mqtt_filter filter;   /* the last that was granted; judging: it is not stored yet */
+	struct retained_read read;
+	uint64_t upto;               /* of a persistent session: for all of them */
+	uint8_t *suback;             /* encoded; NULL once it is owed */
+	size_t head;                 /* bytes of it before the codes */
+	bool *granted;               /* by filter; behind body */
+	uint8_t body[];
 };
 
-struct finding {
-	struct found *list;
-	size_t n, cap;
-	bool no_memory;
-};
-
-static bool keep_found(void *arg, struct msg *m)
-{
-	struct finding *f = arg;
-	if (f->n == f->cap) {
-		size_t cap = f->cap ? f->cap * 2 : 16;
-		struct found *list = pool_realloc(f->list, cap * sizeof *list);
-		if (!list) {
-			f->no_memory = true;
-			return false;
-		}
-		f->list = list;
-		f->cap = cap;
-	}
-	f->list[f->n++] = (struct found){m->order, msg_ref(m)};
-	return true;
-}
-
-static int oldest_first(const void *a, const void *b)
-{
-	uint64_t x = ((const struct found *)a)->order, y = ((const struct found *)b)->order;
-	return x < y ? -1 : x > y;
-}
-
-/* r: the past of the same filter is on its way; NULL: none. */
-static void send_retained(struct session *s, const uint8_t *filter, size_t len, uint8_t qos, struct replay *r)
+static void begin_past(struct session *s, struct subscribing *w, uint64_t upto)
 {
 	struct topic_share share;
-	struct finding f = {0};
-	if (!s->conn || !topic_share_parse(filter, len, &share) || share.group)
-		return;
-	if (s->queue.count >= RETAINED_QUEUE_MAX) {
+	struct special_filter f = special_inner(w->filter.filter.p, w->filter.filter.len);
+	bool shared = !topic_share_parse(f.p, f.len, &share) || share.group;
+	if (!shared && s->queue.count >= RETAINED_QUEUE_MAX)
 		conn_fail(s->conn, "it subscribes again and again, and takes none of the retained messages");
-		return;
-	}
-	uint32_t view = 0;
-	if (spaces_has_prefix((struct mqtt_bytes){filter, len}, SPACES_SEALED)) { /* they are kept under their topics */
-		view = SUB_ID_SEALED;
-		filter += sizeof SPACES_SEALED - 1;
-		len -= sizeof SPACES_SEALED - 1;
-	}
-	s->loop->retained_visited += retained_match(s->loop->broker->retained, filter, len, keep_found, &f);
-	if (f.n > 1)
-		qsort(f.list, f.n, sizeof *f.list, oldest_first);
-	for (size_t i = 0; i < f.n; i++) {
-		struct entry e = {.msg = f.list[i].msg};
-		e.sub_id = view;
-		if (r && spaces_history(s->loop, msg_topic(e.msg), e.msg->topic_len)) {
-			f.no_memory |= !replay_keep_retained(r, e.msg);
-			msg_unref(e.msg);
-			continue;
-		}
-		e.qos = (e.msg->qos < qos ? e.msg->qos : qos) & 3U;
-		e.retain = 1; /* [MQTT-3.3.1-8] */
-		session_push(s, &e, false);
-	}
-	pool_free(f.list);
-	if (f.no_memory)
-		conn_fail(s->conn, "out of memory");
+	retained_read_begin(&w->read, upto);
+	w->read.walked = shared;
+	w->reading = true;
 }
 
-/* The subscription to text holds, SUBACK is on its way. */
-static void send_past(struct session *s, const uint8_t *text, size_t len, uint8_t qos)
+/* The subscription to w->filter holds, SUBACK is on its way. True: all of its past is, too. */
+static bool send_past(struct session *s, struct subscribing *w)
 {
-	struct special_filter f = special_inner(text, len);
-	struct replay *r = replay_unstarted(s, text, len);
-	send_retained(s, f.p, f.len, qos, r);
-	spaces_subscribed(s, f.p, f.len, qos);
+	const struct mqtt_filter *text = &w->filter;
+	struct special_filter f = special_inner(text->filter.p, text->filter.len);
+	struct replay *r = replay_unstarted(s, text->filter.p, text->filter.len);
+	bool sealed = spaces_has_prefix((struct mqtt_bytes){f.p, f.len}, SPACES_SEALED); /* they are kept under their topics */
+	size_t skip = sealed ? sizeof SPACES_SEALED - 1 : 0;
+	if (!retained_read_step(&w->read, s, f.p + skip, f.len - skip, text->options & SUB_QOS, sealed ? SUB_ID_SEALED : 0, r))
+		return false;
+	w->reading = false;
+	spaces_subscribed(s, f.p, f.len, text->options & SUB_QOS);
 	if (r && s->conn && !s->conn->failed)
 		replay_start(s, r);
+	return true;
 }
 
 /* ---- the store's part, for persistent sessions ---- */
@@ -260,23 +225,11 @@ static bool subscribe_one(struct conn *c, const struct mqtt_filter *f, uint8_t *
 	return r == MQTT_OK;
 }
 
-/* A packet on its way: its filters are taken one by one. */
-struct subscribing {
-	struct subscribing *next;    /* in loop->subscribing */
-	sub_handle handle;
-	uint32_t serial;             /* of the connection */
-	uint32_t i;                  /* filters that were taken */
-	struct mqtt_subscribe rest;  /* within body */
-	uint8_t *suback;             /* encoded; NULL once it is owed */
-	size_t head;                 /* bytes of it before the codes */
-	bool *granted;               /* by filter; behind body */
-	uint8_t body[];
-};
-
 static void subscribing_free(struct subscribing *w)
 {
 	if (!w)
 		return;
+	retained_read_end(&w->read, NULL);
 	pool_free(w->suback);
 	pool_free(w);
 }
@@ -287,10 +240,12 @@ static struct subscribing *subscribing_new(const struct conn *c, const uint8_t *
 	struct subscribing *w = pool_alloc(sizeof *w + len + list->count * sizeof *w->granted);
 	if (!w)
 		return NULL;
-	*w = (struct subscribing){.handle = c->session->subs.handle, .serial = c->serial, .rest = *list};
+	*w = (struct subscribing){.handle = c->session->subs.handle, .serial = c->serial, .list = *list};
 	memcpy(w->body, body, len);
-	w->rest.next = w->body + (list->next - body);
-	w->rest.end = w->body + (list->end - body);
+	w->list.next = w->body + (list->next - body);
+	w->list.end = w->body + (list->end - body);
+	w->rest = w->list;
+	w->judging = c->session->persistent;
 	w->granted = (bool *)(w->body + len);
 	w->suback = pool_alloc(MQTT_SUBACK_HEAD_MAX + list->count);
 	if (!w->suback) {
@@ -303,7 +258,7 @@ static struct subscribing *subscribing_new(const struct conn *c, const uint8_t *
 
 static bool turn_is_used_up(const struct loop *l)
 {
-	return l->retained_visited - l->retained_before >= SUBSCRIBE_VISITS_PER_TURN;
+	return subscribe_visits_left(l) == 0;
 }
 
 static void owe_suback(struct conn *c, struct subscribing *w, bool ready, uint32_t *seq)
@@ -313,22 +268,91 @@ static void owe_suback(struct conn *c, struct subscribing *w, bool ready, uint32
 	w->suback = NULL;
 }
 
-/* As much as this turn allows. In a clean session a filter is subscribed and its retained messages are queued at once, so that no live message gets
- * between them; SUBACK is encoded behind the last, and leaves before what is queued. In a persistent one SUBACK is on its way. True: it is over. */
+/* The next filter: subscribes, unless a persistent session has. */
+static bool take_filter(struct conn *c, struct subscribing *w, struct mqtt_filter *f)
+{
+	(void)mqtt_next_filter(&w->rest, true, f);
+	bool *granted = &w->granted[w->i];
+	if (w->suback) {
+		*granted = subscribe_one(c, f, &w->suback[w->head + w->i]);
+		c->loop->retained_visited += SUBSCRIBE_FILTER_VISITS;
+		w->any_granted |= *granted;
+	}
+	w->i++;
+	return *granted;
+}
+
+/* As much as this turn allows. In a clean session a filter is subscribed in the turn in which the reading of its retained messages begins, so that no
+ * live message gets between them; SUBACK is encoded behind the last, and leaves before what is queued. In a persistent one SUBACK is on its way.
+ * True: it is over. */
 static bool take_filters(struct conn *c, struct subscribing *w)
+{
+	struct mqtt_filter f;
+	while (!c->failed && (w->reading || w->i < w->rest.count)) {
+		if (turn_is_used_up(c->loop))
+			return false;
+		if (!w->reading && take_filter(c, w, &f)) {
+			w->filter = f;
+			begin_past(c->session, w, w->suback ? retained_number(c->loop->broker->retained) : w->upto);
+		}
+		if (w->reading && !c->failed && !send_past(c->session, w))
+			return false;
+	}
+	if (w->suback && !c->failed)
+		owe_suback(c, w, true, NULL);
+	return true;
+}
+
+/* A persistent session's: as much as this turn allows. All are stored but the last that is granted, with which SUBACK goes. True: that is all. */
+static bool judge_filters(struct conn *c, struct subscribing *w)
 {
 	struct mqtt_filter f;
 	while (!c->failed && w->i < w->rest.count) {
 		if (turn_is_used_up(c->loop))
 			return false;
-		(void)mqtt_next_filter(&w->rest, true, &f);
-		if (w->suback)
-			w->granted[w->i] = subscribe_one(c, &f, &w->suback[w->head + w->i]);
-		if (w->granted[w->i++])
-			send_past(c->session, f.filter.p, f.filter.len, f.options & SUB_QOS);
+		bool before = w->any_granted;
+		if (!take_filter(c, w, &f))
+			continue;
+		if (before)
+			store_subscription(c, STORE_SUBSCRIBE, &w->filter, 0, false, NULL);
+		w->filter = f;
 	}
-	if (w->suback && !c->failed)
-		owe_suback(c, w, true, NULL);
+	return true;
+}
+
+/* All are subscribed: SUBACK and what is retained follow the store's answer. */
+static void store_last(struct conn *c, struct subscribing *take_w)
+{
+	struct subscribing *w = take_w;
+	uint32_t seq = 0;
+	if (!c->failed)
+		owe_suback(c, w, !w->any_granted, &seq);
+	if (c->failed || !w->any_granted) {
+		subscribing_free(w);
+		return;
+	}
+	struct mqtt_filter last = w->filter;
+	w->judging = false;
+	w->rest = w->list;
+	w->i = 0;
+	w->upto = retained_number(c->loop->broker->retained);
+	store_subscription(c, STORE_SUBSCRIBE, &last, seq, true, w);
+}
+
+/* As much as this turn allows; true: w has been taken. */
+static bool advance(struct conn *c, struct subscribing *w)
+{
+	if (w->judging) {
+		if (!judge_filters(c, w))
+			return false;
+		store_last(c, w);
+		return true;
+	}
+	if (!take_filters(c, w))
+		return false;
+	if (w->reading) /* it failed */
+		retained_read_end(&w->read, c->session);
+	subscribing_free(w);
 	return true;
 }
 
@@ -344,10 +368,8 @@ static void push_waiting(struct loop *l, struct subscribing *w)
 
 static void go_on(struct conn *c, struct subscribing *take_w)
 {
-	if (!c->loop->subscribing.first && take_filters(c, take_w)) {
-		subscribing_free(take_w);
+	if (!c->loop->subscribing.first && advance(c, take_w))
 		return;
-	}
 	c->subscribing++;
 	conn_hold(c, HOLD_SUBSCRIBE);
 	push_waiting(c->loop, take_w);
@@ -367,11 +389,16 @@ void subscribe_step(struct loop *l)
 		l->subscribing.first = w->next;
 		struct session *s = sessions_get(l->sessions, w->handle);
 		struct conn *c = s && s->conn && s->conn->serial == w->serial ? s->conn : NULL;
-		if (c && !has_gone(c) && !take_filters(c, w)) {
-			push_waiting(l, w);
-			continue;
+		if (c && !has_gone(c)) {
+			if (!advance(c, w)) {
+				push_waiting(l, w);
+				continue;
+			}
+		} else {
+			if (c)
+				retained_read_end(&w->read, s);
+			subscribing_free(w);
 		}
-		subscribing_free(w);
 		if (c && --c->subscribing == 0) {
 			conn_release(c, HOLD_SUBSCRIBE);
 			conn_mark_dirty(c);
@@ -386,29 +413,6 @@ void subscribe_drop_all(struct loop *l)
 		l->subscribing.first = w->next;
 		subscribing_free(w);
 	}
-}
-
-/* For a persistent session: all of the subscriptions at once, then the store, then SUBACK and what is retained. */
-static void subscribe_stored(struct conn *c, struct subscribing *take_w)
-{
-	struct mqtt_subscribe it = take_w->rest;
-	struct mqtt_filter f;
-	uint32_t n_granted = 0, seq = 0;
-	for (uint32_t i = 0; mqtt_next_filter(&it, true, &f); i++) {
-		take_w->granted[i] = subscribe_one(c, &f, &take_w->suback[take_w->head + i]);
-		n_granted += take_w->granted[i];
-	}
-	owe_suback(c, take_w, n_granted == 0, &seq);
-	if (n_granted == 0) {
-		subscribing_free(take_w);
-		return;
-	}
-	it = take_w->rest;
-	for (uint32_t i = 0; n_granted > 0 && mqtt_next_filter(&it, true, &f); i++)
-		if (take_w->granted[i]) {
-			bool last = --n_granted == 0;
-			store_subscription(c, STORE_SUBSCRIBE, &f, seq, last, last ? take_w : NULL);
-		}
 }
 
 void packet_subscribe(struct conn *c, const uint8_t *body, size_t len)
@@ -426,12 +430,10 @@ void packet_subscribe(struct conn *c, const uint8_t *body, size_t len)
 			return;
 		}
 	struct subscribing *w = subscribing_new(c, body, len, &list);
-	if (!w)
-		conn_fail(c, "out of memory");
-	else if (c->session->persistent)
-		subscribe_stored(c, w);
-	else
+	if (w)
 		go_on(c, w);
+	else
+		conn_fail(c, "out of memory");
 }
 
 /* ---- UNSUBSCRIBE ---- */

@@ -126,8 +126,7 @@ static void subscribing(unsigned n)
 	turn();
 }
 
-/* A tree that is dear to walk: the second filter waits for a later turn. */
-static void subscribing_by_and_by(unsigned n)
+static void fill_tree(void)
 {
 	char topic[16];
 	for (int i = 0; i < 25000; i++) {
@@ -136,14 +135,32 @@ static void subscribing_by_and_by(unsigned n)
 		ck_assert_int_eq(retained_put(rig.b->retained, rig.l->epoch_id, m, 0), ERR_OK);
 		msg_unref(m);
 	}
+}
+
+/* A tree that is dear to walk: the second filter waits for a later turn. */
+static void subscribing_by_and_by(unsigned n)
+{
+	fill_tree();
 	arm(n);
 	TRY(&one, "\x82\x10\x00\x05\x00\x03+/q\x00\x00\x01" "5\x01\x00\x01" "6\x01");
 	turn();
 	turn();
 }
 
+/* The walk of the one filter is left and gone on with; what was found is merged, and is much more than the socket takes. */
+static void subscribing_to_all(unsigned n)
+{
+	fill_tree();
+	arm(n);
+	TRY(&one, "\x82\x06\x00\x05\x00\x01+\x00");
+	turn();
+	turn();
+}
+
 START_TEST(subscribing_and_unsubscribing)
 {
+	each_allocation(subscribing_to_all, true);
+	each_allocation(subscribing_to_all, false);
 	each_allocation(subscribing, true);
 	each_allocation(subscribing, false);
 	each_allocation(subscribing_by_and_by, true);

@@ -50,4 +50,24 @@ START_TEST(reserving_leaves_room_for_appends)
 }
 END_TEST
 
-SUITE_MAIN("broker/entry_ring", an_empty_ring_owns_nothing, keeps_order_while_it_turns_and_grows, reserving_leaves_room_for_appends)
+START_TEST(what_came_late_goes_behind)
+{
+	for (uint32_t turned = 0; turned < 8; turned++)
+		for (uint32_t from = 0; from <= 6; from++)
+			for (uint32_t mid = from; mid <= 6; mid++) {
+				struct entry_ring r = { 0 };
+				ck_assert_int_eq(ring_reserve(&r, 8), ERR_OK);
+				r.head = turned;
+				for (uint64_t i = 0; i < 6; i++)
+					ring_append(&r, &(struct entry){ .record = i });
+				ring_rotate(&r, from, mid);
+				for (uint32_t i = 0; i < 6; i++) {
+					uint32_t want = i < from ? i : i < from + 6 - mid ? mid + i - from : i - (6 - mid);
+					ck_assert_uint_eq(ring_at(&r, i)->record, want);
+				}
+				ring_free(&r);
+			}
+}
+END_TEST
+
+SUITE_MAIN("broker/entry_ring", an_empty_ring_owns_nothing, keeps_order_while_it_turns_and_grows, reserving_leaves_room_for_appends, what_came_late_goes_behind)

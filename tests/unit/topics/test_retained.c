@@ -287,6 +287,142 @@ START_TEST(a_walk_tells_what_it_looked_at)
 }
 END_TEST
 
+/* ---- in parts ---- */
+
+enum { WIDE = 600, TOPICS = 2 * WIDE };
+static struct {
+	uint32_t before;    /* its value when the walk began; 0: none */
+	bool touched;       /* since */
+	unsigned n;         /* how often it came */
+} state[TOPICS];
+
+/* One level with many children, and a tree of three levels. */
+static void topic_of(unsigned i, char buf[static 32])
+{
+	if (i < WIDE)
+		(void)snprintf(buf, 32, "w/%u", i);
+	else
+		(void)snprintf(buf, 32, "d%u/%u/%u", i % 3, i % 20, i);
+}
+
+/* Values tell topic and time: above upto in time it is too new. */
+static uint32_t value_of(unsigned topic, uint32_t time) { return time << 12 | topic; }
+
+static bool see_state(void *arg, struct msg *m)
+{
+	uint32_t value;
+	(void)arg;
+	memcpy(&value, msg_payload(m), sizeof value);
+	ck_assert_uint_eq(value, state[value & 0xfff].before); /* the one that was there */
+	state[value & 0xfff].n++;
+	return true;
+}
+
+static void change_some(uint64_t *r, unsigned n, uint32_t *time, uint32_t *now)
+{
+	char buf[32];
+	unsigned from = rnd(r) % TOPICS; /* neighbours, so that tables and nodes go and come */
+	bool removing = rnd(r) % 2;
+	for (unsigned k = 0; k < n; k++) {
+		unsigned i = (from + k) % TOPICS;
+		topic_of(i, buf);
+		now[i] = removing || rnd(r) % 8 == 0 ? 0 : value_of(i, ++*time);
+		ck_assert_int_eq(put(buf, now[i]), ERR_OK);
+		state[i].touched = true;
+	}
+	do
+		epoch_quiescent(epoch, thread);
+	while (epoch_reclaim(epoch, thread) > 0);
+}
+
+static void expect_each_once(const char *filter)
+{
+	for (unsigned i = 0; i < TOPICS; i++) {
+		char buf[32];
+		topic_of(i, buf);
+		bool matches = state[i].before && topic_matches(bytes(filter), strlen(filter), bytes(buf), strlen(buf));
+		ck_assert_msg(state[i].n <= matches && (state[i].touched || state[i].n == matches), "'%s': %s came %u times", filter, buf, state[i].n);
+	}
+}
+
+/* Whatever happens to the tree between the parts: what was there and stays comes once, what is new never. */
+START_TEST(a_walk_in_parts_brings_what_was_there_and_stays)
+{
+	static const char *const filters[] = { "#", "+/#", "w/+", "w/#", "d1/+/#", "+/7/+", "d2/+/+", "d0/3/#", "w/5", "none/+" };
+	static uint32_t now[TOPICS];
+	uint64_t r = 11;
+	uint32_t time = 0;
+	unsigned in_parts = 0, missed = 0;
+	open_tree();
+	for (unsigned round = 0; round < 600; round++) {
+		const char *filter = filters[round % 10];
+		struct retained_part part = { .upto = retained_number(tree) };
+		unsigned parts = 0, calm = rnd(&r) % 4;
+		for (unsigned i = 0; i < TOPICS; i++) {
+			state[i].before = now[i];
+			state[i].touched = false;
+			state[i].n = 0;
+		}
+		do {
+			part.most = 1 + rnd(&r) % (round % 3 ? 50 : 1000);
+			ck_assert_int_eq(retained_match_part(tree, bytes(filter), strlen(filter), &part, see_state, NULL), ERR_OK);
+			ck_assert_uint_le(part.visited, part.most + TOPIC_LEVELS_MAX + 2 * TOPICS / 8);
+			if (calm == 0 || rnd(&r) % 16 == 0)
+				change_some(&r, rnd(&r) % (calm == 0 ? 40 : 400), &time, now);
+			parts++;
+		} while (part.cursor);
+		expect_each_once(filter);
+		in_parts += parts > 1;
+		for (unsigned i = 0; i < TOPICS; i++)
+			missed += state[i].touched && state[i].before && state[i].n == 0;
+		change_some(&r, rnd(&r) % TOPICS, &time, now);
+	}
+	ck_assert_uint_gt(in_parts, 200);
+	ck_assert_uint_gt(missed, 100); /* the changes did go in between */
+	close_tree();
+}
+END_TEST
+
+START_TEST(a_walk_may_be_given_up)
+{
+	char buf[32];
+	open_tree();
+	for (unsigned i = 0; i < TOPICS; i++) {
+		topic_of(i, buf);
+		ck_assert_int_eq(put(buf, value_of(i, 1)), ERR_OK);
+		state[i].before = value_of(i, 1);
+	}
+	for (uint64_t most = 1; most < 2000; most += 97) {
+		struct retained_part part = { .upto = UINT64_MAX, .most = most };
+		ck_assert_int_eq(retained_match_part(tree, bytes("#"), 1, &part, see_state, NULL), ERR_OK);
+		ck_assert_ptr_nonnull(part.cursor);
+		retained_cursor_free(part.cursor);
+	}
+	retained_cursor_free(NULL);
+	close_tree();
+}
+END_TEST
+
+START_TEST(what_is_put_behind_the_number_is_left_out)
+{
+	struct seen s = { 0 };
+	open_tree();
+	ck_assert_int_eq(put("a", 1), ERR_OK);
+	ck_assert_int_eq(put("b", 2), ERR_OK);
+	struct retained_part part = { .upto = retained_number(tree), .most = 100 };
+	ck_assert_uint_eq(part.upto, retained_number(tree));
+	ck_assert_int_eq(put("b", 4), ERR_OK);
+	ck_assert_int_eq(put("c", 8), ERR_OK);
+	ck_assert_int_eq(retained_match_part(tree, bytes("#"), 1, &part, see, &s), ERR_OK);
+	ck_assert_ptr_null(part.cursor);
+	ck_assert_uint_eq(s.sum, 1);
+	ck_assert_uint_eq(look("#").sum, 13);
+	close_tree();
+}
+END_TEST
+
 SUITE_MAIN("retained", the_last_message_of_a_topic_is_kept, an_empty_payload_removes, a_full_tree_takes_updates_but_no_new_topics,
-    too_many_levels_are_refused, the_callback_can_stop, a_walk_tells_what_it_looked_at, a_message_that_was_seen_can_be_kept_after_it_was_replaced,
+    too_many_levels_are_refused, the_callback_can_stop, a_walk_tells_what_it_looked_at,
+    a_walk_in_parts_brings_what_was_there_and_stays, a_walk_may_be_given_up, what_is_put_behind_the_number_is_left_out,
+    a_message_that_was_seen_can_be_kept_after_it_was_replaced,
     the_same_message_can_be_put_again, random_filters_find_what_the_reference_says)

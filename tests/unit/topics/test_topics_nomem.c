@@ -256,6 +256,42 @@ START_TEST(a_retained_put_without_memory_changes_nothing)
 }
 END_TEST
 
+START_TEST(a_walk_that_cannot_be_left_ends)
+{
+	struct fixture f = fixture_open();
+	struct retained *t = retained_new(f.epoch);
+	for (unsigned i = 0; i < 100; i++) {
+		char topic[64];
+		(void)snprintf(topic, sizeof topic, "%u/%u/%u", i % 2, i % 5, i);
+		struct msg *m = msg_new(&(struct msg_spec){ .topic = topic, .topic_len = strlen(topic), .payload = "x", .payload_len = 1 });
+		ck_assert_int_eq(retained_put(t, f.thread, m, 0), ERR_OK);
+		msg_unref(m);
+	}
+	unsigned failures = 0;
+	for (unsigned n = 1; n < 100; n++) {
+		struct retained_part part = { .upto = UINT64_MAX, .most = 10 };
+		enum err e;
+		uint64_t seen = 0;
+		fail_at = n;
+		do {
+			e = retained_match_part(t, bytes("#"), 1, &part, sum, &seen);
+			part.most = 30;
+		} while (e == ERR_OK && part.cursor);
+		fail_at = 0;
+		ck_assert_ptr_null(part.cursor);
+		if (e == ERR_OK)
+			ck_assert_uint_eq(seen, 100 * 1001);
+		else
+			ck_assert_int_eq(e, ERR_NOMEM);
+		failures += e != ERR_OK;
+	}
+	ck_assert_uint_gt(failures, 5);
+	ck_assert_uint_lt(failures, 99);
+	retained_free(t);
+	fixture_close(&f);
+}
+END_TEST
+
 START_TEST(without_memory_no_tree_is_made)
 {
 	struct epoch *e = epoch_new();
@@ -277,4 +313,4 @@ END_TEST
 
 SUITE_MAIN("topics_nomem", a_subscribe_without_memory_changes_nothing, a_match_without_memory_is_null,
     a_cache_without_memory_says_null_and_goes_on, matching_ahead_without_memory_loses_nothing,
-    a_retained_put_without_memory_changes_nothing, without_memory_no_tree_is_made)
+    a_retained_put_without_memory_changes_nothing, a_walk_that_cannot_be_left_ends, without_memory_no_tree_is_made)
