@@ -194,7 +194,7 @@ END_TEST
 START_TEST(who_names_what_is_known_is_asked_less_often)
 {
 	static const char *const known[] = { "k/1", "k/2", "k/3", "k/4" }, *const unknown[] = { "u/1", "u/2" };
-	char topic[16];
+	char topic[32];
 	open_cache(1024);
 	for (int i = 0; i < 4; i++)
 		(void)get(known[i]);
