@@ -281,19 +281,24 @@ uint8_t *conn_ctl(struct conn *c, size_t n)
 	return c->ctl + c->ctl_len;
 }
 
-void conn_ctl_add(struct conn *c, size_t n)
+static void add_ctl(struct conn *c, size_t n, size_t packets)
 {
 	c->ctl_len += (uint32_t)n;
-	STATS_ADD(c->loop, packets_sent, 1);
+	STATS_ADD(c->loop, packets_sent, packets);
 	if (c->ctl_len - c->ctl_off >= CTL_HIGH && !(c->hold & HOLD_OUTPUT))
 		conn_hold(c, HOLD_OUTPUT);
 }
 
-void conn_send_ack(struct conn *c, enum mqtt_type type, uint16_t packet_id)
+void conn_ctl_add(struct conn *c, size_t n)
 {
-	uint8_t *p = conn_ctl(c, MQTT_ACK_SIZE);
+	add_ctl(c, n, 1);
+}
+
+void conn_send_acks(struct conn *c, enum mqtt_type type, const uint16_t *packet_ids, size_t n)
+{
+	uint8_t *p = n > 0 ? conn_ctl(c, n * MQTT_ACK_SIZE) : NULL;
 	if (p)
-		conn_ctl_add(c, mqtt_encode_ack(p, type, packet_id));
+		add_ctl(c, mqtt_encode_acks(p, type, packet_ids, n), n);
 }
 
 /* ---- answers in order ---- */
@@ -323,7 +328,7 @@ void conn_release_acks(struct conn *c)
 static void send_answer(struct conn *c, const struct ack *a)
 {
 	if (!a->bytes) {
-		conn_send_ack(c, (enum mqtt_type)a->type, a->packet_id);
+		conn_send_acks(c, (enum mqtt_type)a->type, &a->packet_id, 1);
 		return;
 	}
 	uint8_t *p = conn_ctl(c, a->len);
@@ -350,6 +355,15 @@ static void owe(struct conn *c, struct ack a, uint32_t *seq)
 void conn_owe(struct conn *c, enum mqtt_type type, uint16_t packet_id, bool ready, uint32_t *seq)
 {
 	owe(c, (struct ack){.type = (uint8_t)type, .packet_id = packet_id, .ready = ready}, seq);
+}
+
+void conn_owe_ready(struct conn *c, enum mqtt_type type, const uint16_t *packet_ids, size_t n)
+{
+	if (c->acks.count == 0)
+		conn_send_acks(c, type, packet_ids, n);
+	else
+		for (size_t i = 0; i < n; i++)
+			conn_owe(c, type, packet_ids[i], true, NULL);
 }
 
 void conn_owe_bytes(struct conn *c, uint8_t *take_bytes, size_t len, bool ready, uint32_t *seq)

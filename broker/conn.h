@@ -91,11 +91,14 @@ void conn_protocol_error(struct conn *c, enum mqtt_reason reason, const char *wh
  * conn_ctl_add says how many were used. */
 uint8_t *conn_ctl(struct conn *c, size_t n) MUST_CHECK;
 void conn_ctl_add(struct conn *c, size_t n);
-void conn_send_ack(struct conn *c, enum mqtt_type type, uint16_t packet_id);
+/* n packets that carry an identifier and nothing else. */
+void conn_send_acks(struct conn *c, enum mqtt_type type, const uint16_t *packet_ids, size_t n);
 
 /* An answer that keeps its place among the others: sent now if ready and none waits before it. *seq (unless ready): for
  * conn_ack_ready. A SUBACK brings its encoded bytes, which are taken. */
 void conn_owe(struct conn *c, enum mqtt_type type, uint16_t packet_id, bool ready, uint32_t *seq);
+/* n answers that are ready. */
+void conn_owe_ready(struct conn *c, enum mqtt_type type, const uint16_t *packet_ids, size_t n);
 void conn_owe_bytes(struct conn *c, uint8_t *take_bytes, size_t len, bool ready, uint32_t *seq);
 void conn_ack_ready(struct conn *c, uint32_t seq);
 /* Does the store owe so much to this client that its input has to wait? Goes on when that has become less. */

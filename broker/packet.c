@@ -6,35 +6,48 @@
 #include "broker/session.h"
 #include "mqtt/encode.h"
 
+/* PUBCOMP is the answer whether we know the identifiers or not: the first one may have been lost [MQTT-4.3.3-2]. */
+static void packet_pubrels(struct conn *c, const uint16_t *ids, size_t n)
+{
+	size_t sent = 0;
+	uint32_t seq;
+	for (size_t i = 0; i < n; i++) {
+		bool stored = pidset_remove(&c->session->received, ids[i]) && c->session->persistent;
+		if (!stored)
+			continue;
+		conn_owe_ready(c, MQTT_PUBCOMP, ids + sent, i - sent);
+		conn_owe(c, MQTT_PUBCOMP, ids[i], false, &seq);
+		conn_ack_after_store(c, STORE_QOS2_DONE, ids[i], seq);
+		sent = i + 1;
+	}
+	conn_owe_ready(c, MQTT_PUBCOMP, ids + sent, n - sent);
+}
+
+/* n acknowledgements of one type that came together. */
+static void packet_acks(struct conn *c, enum mqtt_type type, const uint16_t *ids, size_t n)
+{
+	size_t known = n;
+	if (type == MQTT_PUBACK)
+		known = session_pubacks(c->session, ids, n);
+	else if (type == MQTT_PUBREC)
+		known = session_pubrecs(c->session, ids, n);
+	else if (type == MQTT_PUBCOMP)
+		known = session_pubcomps(c->session, ids, n);
+	else
+		packet_pubrels(c, ids, n);
+	if (known < n && !c->failed)
+		conn_protocol_error(c, MQTT_PACKET_ID_NOT_FOUND, mqtt_type_name(type));
+}
+
+/* One of a form that mqtt_decode_acks leaves alone. */
 static void packet_ack(struct conn *c, enum mqtt_type type, const uint8_t *body, size_t len)
 {
 	struct mqtt_ack a;
 	enum mqtt_reason r = mqtt_decode_ack((enum mqtt_version)c->version, body, len, &a);
-	bool known = false;
-	if (r == MQTT_OK && type == MQTT_PUBACK)
-		known = session_puback(c->session, a.packet_id);
-	else if (r == MQTT_OK && type == MQTT_PUBREC)
-		known = session_pubrec(c->session, a.packet_id);
-	else if (r == MQTT_OK)
-		known = session_pubcomp(c->session, a.packet_id);
-	if (r != MQTT_OK || !known)
-		conn_protocol_error(c, r != MQTT_OK ? r : MQTT_PACKET_ID_NOT_FOUND, mqtt_type_name(type));
-}
-
-/* PUBCOMP is the answer whether we know the identifier or not: the first one may have been lost [MQTT-4.3.3-2]. */
-static void packet_pubrel(struct conn *c, const uint8_t *body, size_t len)
-{
-	struct mqtt_ack a;
-	enum mqtt_reason r = mqtt_decode_ack((enum mqtt_version)c->version, body, len, &a);
-	if (r != MQTT_OK) {
-		conn_protocol_error(c, r, "PUBREL");
-		return;
-	}
-	uint32_t seq;
-	bool stored = pidset_remove(&c->session->received, a.packet_id) && c->session->persistent;
-	conn_owe(c, MQTT_PUBCOMP, a.packet_id, !stored, &seq);
-	if (stored)
-		conn_ack_after_store(c, STORE_QOS2_DONE, a.packet_id, seq);
+	if (r == MQTT_OK)
+		packet_acks(c, type, &a.packet_id, 1);
+	else
+		conn_protocol_error(c, r, mqtt_type_name(type));
 }
 
 static void packet_pingreq(struct conn *c)
@@ -56,11 +69,9 @@ static void dispatch(struct conn *c, const struct mqtt_frame *f, const uint8_t *
 		return;
 	case MQTT_PUBACK:
 	case MQTT_PUBREC:
+	case MQTT_PUBREL:
 	case MQTT_PUBCOMP:
 		packet_ack(c, (enum mqtt_type)f->type, body, f->remaining_len);
-		return;
-	case MQTT_PUBREL:
-		packet_pubrel(c, body, f->remaining_len);
 		return;
 	case MQTT_SUBSCRIBE:
 		packet_subscribe(c, body, f->remaining_len);
@@ -98,7 +109,7 @@ static enum mqtt_reason admit(const struct conn *c, const struct mqtt_frame *f)
 
 static void end_run(struct conn *c)
 {
-	if (run_end(c->loop) && c->state == CONN_UP)
+	if (run_end(c) && c->state == CONN_UP)
 		publish_hold_back(c);
 }
 
@@ -120,11 +131,37 @@ size_t packet_topics_behind(void *loop, struct topic_bytes *out, size_t max)
 	return n;
 }
 
+#define ACKS_MAX 128U /* handled together */
+
+/* The acknowledgements at the start of buf. Returns their bytes; 0: there are none, or they need a closer look. */
+static size_t take_acks(struct conn *c, const uint8_t *buf, size_t len)
+{
+	uint16_t ids[ACKS_MAX];
+	enum mqtt_type type = (enum mqtt_type)(buf[0] >> 4);
+	if (type < MQTT_PUBACK || type > MQTT_PUBCOMP || c->state != CONN_UP)
+		return 0;
+	size_t n = mqtt_decode_acks((enum mqtt_version)c->version, buf, len, ids, c->meter ? 1 : ACKS_MAX); /* which may stop after each packet */
+	if (n == 0)
+		return 0;
+	end_run(c);
+	c->last_in_ms = c->loop->now_ms;
+	STATS_ADD(c->loop, packets_received, n);
+	packet_acks(c, type, ids, n);
+	if (c->meter)
+		quota_packet(c, false, MQTT_ACK_SIZE);
+	return n * MQTT_ACK_SIZE;
+}
+
 size_t packet_consume(struct conn *c, const uint8_t *buf, size_t len)
 {
 	struct loop *l = c->loop;
 	size_t used = 0;
 	while (used < len && !c->hold && !c->failed && c->state != CONN_CLOSING) {
+		size_t acks = take_acks(c, buf + used, len - used);
+		if (acks > 0) {
+			used += acks;
+			continue;
+		}
 		struct mqtt_frame f;
 		enum mqtt_reason r = mqtt_decode_frame((enum mqtt_version)c->version, buf + used, len - used, &f);
 		if (r == MQTT_NEED_MORE)

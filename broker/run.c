@@ -34,21 +34,23 @@ bool run_take(struct conn *c, uint8_t flags, const uint8_t *body, size_t len)
 	}
 	STATS_ADD(c->loop, publish_received, 1);
 	STATS_ADD(c->loop, publish_bytes_received, p.payload.len);
+	r->ids[r->n] = p.packet_id;
 	r->msgs[r->n++] = m;
-	if (p.qos > 0)
-		conn_owe(c, p.qos == 1 ? MQTT_PUBACK : MQTT_PUBREC, p.packet_id, true, NULL);
 	return true;
 }
 
-bool run_end(struct loop *l)
+bool run_end(struct conn *c)
 {
-	struct run *r = &l->run;
+	struct run *r = &c->loop->run;
 	struct match *mt = r->match;
 	uint32_t n = r->n;
 	r->match = NULL;
 	r->n = 0;
 	if (!mt || n == 0)
 		return false;
-	route_run(l, r->msgs, n, mt);
+	route_run(c->loop, r->msgs, n, mt);
+	unsigned qos = r->flags >> 1 & 3U;
+	if (qos > 0)
+		conn_owe_ready(c, qos == 1 ? MQTT_PUBACK : MQTT_PUBREC, r->ids, n);
 	return true;
 }

@@ -23,6 +23,7 @@ struct run {
 	uint8_t flags;              /* of the fixed header */
 	uint32_t n, max;            /* messages that wait in msgs, and how many may */
 	struct msg *msgs[RUN_MAX];  /* one reference each */
+	uint16_t ids[RUN_MAX];      /* their packet identifiers, of QoS 1 and 2 */
 };
 
 /* The message that is being published went to all that mt has at once: it may begin a run. */
@@ -34,7 +35,7 @@ static inline void run_offer(struct run *r, struct match *mt)
 void run_begin(struct conn *c, uint8_t flags, const struct mqtt_publish *p);
 /* Takes a PUBLISH that goes on with the run. False: it does not; the caller ends the run and handles the packet. */
 bool run_take(struct conn *c, uint8_t flags, const uint8_t *body, size_t len);
-/* Delivers what waits; before anything else that c has sent is handled, and before its buffer goes. True: there was something. */
-bool run_end(struct loop *l);
+/* Delivers and acknowledges what waits; before anything else that c has sent is handled, and before its buffer goes. True: there was something. */
+bool run_end(struct conn *c);
 
 #endif

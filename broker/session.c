@@ -616,14 +616,21 @@ size_t session_encode(struct session *s, uint8_t *buf, size_t cap, struct msg **
 	return n;
 }
 
-/* Ends an entry in flight, and forgets the gaps at the front. */
+/* Ends an entry in flight. */
 static void finish(struct session *s, struct entry *e)
 {
 	pidset_remove(&s->sent_ids, e->packet_id);
 	drop_references(e);
 	e->state = ENTRY_DONE;
 	s->inflight_count--;
-	STATS_SUB(s->loop, inflight, 1);
+}
+
+/* Forgets the gaps at the front, once for all that were acknowledged together; done: how many were finished. */
+static void finished(struct session *s, uint32_t done)
+{
+	if (done == 0)
+		return;
+	STATS_SUB(s->loop, inflight, done);
 	while (s->inflight.count > 0 && ring_at(&s->inflight, 0)->state == ENTRY_DONE)
 		ring_pop(&s->inflight);
 	if (s->queue.count > 0 && s->conn)
@@ -649,16 +656,27 @@ uint64_t session_oldest_past(struct session *s)
 	return 0;
 }
 
-bool session_puback(struct session *s, uint16_t packet_id)
+/* The entry's end; the store hears of it if it has it. */
+static void acknowledged(struct session *s, struct entry *e, bool stored)
 {
-	struct entry *e = find_inflight(s, packet_id);
-	if (!e || e->qos != 1 || e->state != ENTRY_SENT)
-		return false;
-	if (e->record && !e->past && !tell_store(s, STORE_ACKED, e->record, packet_id, NULL))
+	if (stored && !tell_store(s, STORE_ACKED, e->record, e->packet_id, NULL))
 		no_memory(s);
 	else
 		finish(s, e);
-	return true;
+}
+
+size_t session_pubacks(struct session *s, const uint16_t *packet_ids, size_t n)
+{
+	uint32_t before = s->inflight_count;
+	size_t i;
+	for (i = 0; i < n && !s->conn->failed; i++) {
+		struct entry *e = find_inflight(s, packet_ids[i]);
+		if (!e || e->qos != 1 || e->state != ENTRY_SENT)
+			break;
+		acknowledged(s, e, e->record && !e->past);
+	}
+	finished(s, before - s->inflight_count);
+	return i;
 }
 
 static void on_released(struct store_op *op, void *owner)
@@ -673,21 +691,18 @@ static void on_released(struct store_op *op, void *owner)
 		if (s->conn && !done)
 			conn_fail(s->conn, "the store failed");
 		else if (s->conn && s->conn->state == CONN_UP) /* else session_resume sends it, behind CONNACK [MQTT-3.2.0-1] */
-			conn_send_ack(s->conn, MQTT_PUBREL, d->packet_id);
+			conn_send_acks(s->conn, MQTT_PUBREL, &d->packet_id, 1);
 	}
 	pool_free(d);
 }
 
-bool session_pubrec(struct session *s, uint16_t packet_id)
+/* False: PUBREL may leave at once. */
+static bool release_waits(struct session *s, struct entry *e)
 {
-	struct entry *e = find_inflight(s, packet_id);
-	if (!e || e->qos != 2)
-		return false;
 	if (e->state == ENTRY_RELEASING)
 		return true; /* repeated; PUBREL is on its way */
-	bool first = e->state == ENTRY_SENT;
-	if (first && (e->record || s->releasing > 0)) { /* a PUBREL does not overtake one that waits [MQTT-4.6.0-4] */
-		if (!tell_store(s, e->record ? STORE_RELEASED : STORE_BARRIER, e->record, packet_id, on_released)) {
+	if (e->state == ENTRY_SENT && (e->record || s->releasing > 0)) { /* a PUBREL does not overtake one that waits [MQTT-4.6.0-4] */
+		if (!tell_store(s, e->record ? STORE_RELEASED : STORE_BARRIER, e->record, e->packet_id, on_released)) {
 			no_memory(s);
 			return true;
 		}
@@ -698,20 +713,37 @@ bool session_pubrec(struct session *s, uint16_t packet_id)
 	}
 	drop_references(e);
 	e->state = ENTRY_RELEASED;
-	conn_send_ack(s->conn, MQTT_PUBREL, packet_id);
-	return true;
+	return false;
 }
 
-bool session_pubcomp(struct session *s, uint16_t packet_id)
+size_t session_pubrecs(struct session *s, const uint16_t *packet_ids, size_t n)
 {
-	struct entry *e = find_inflight(s, packet_id);
-	if (!e || e->state != ENTRY_RELEASED)
-		return false;
-	if (e->record && !tell_store(s, STORE_ACKED, e->record, packet_id, NULL))
-		no_memory(s);
-	else
-		finish(s, e);
-	return true;
+	size_t sent = 0, i;
+	for (i = 0; i < n && !s->conn->failed; i++) {
+		struct entry *e = find_inflight(s, packet_ids[i]);
+		if (!e || e->qos != 2)
+			break;
+		if (!release_waits(s, e))
+			continue;
+		conn_send_acks(s->conn, MQTT_PUBREL, packet_ids + sent, i - sent);
+		sent = i + 1;
+	}
+	conn_send_acks(s->conn, MQTT_PUBREL, packet_ids + sent, i - sent);
+	return i;
+}
+
+size_t session_pubcomps(struct session *s, const uint16_t *packet_ids, size_t n)
+{
+	uint32_t before = s->inflight_count;
+	size_t i;
+	for (i = 0; i < n && !s->conn->failed; i++) {
+		struct entry *e = find_inflight(s, packet_ids[i]);
+		if (!e || e->state != ENTRY_RELEASED)
+			break;
+		acknowledged(s, e, e->record);
+	}
+	finished(s, before - s->inflight_count);
+	return i;
 }
 
 void session_tell_sent(struct session *s)

@@ -119,10 +119,11 @@ void session_withhold(struct session *s, const struct msg *m, uint64_t record);
 /* The store forgets a subscription of this persistent session; nobody waits for it. */
 void session_forget_subscription(struct session *s, const uint8_t *filter, size_t len);
 
-/* Acknowledgements. False: a packet identifier or state that is not there: a protocol error. */
-bool session_puback(struct session *s, uint16_t packet_id) MUST_CHECK;
-bool session_pubrec(struct session *s, uint16_t packet_id) MUST_CHECK;
-bool session_pubcomp(struct session *s, uint16_t packet_id) MUST_CHECK;
+/* n acknowledgements, in their order. Returns how many; if fewer than n, the next one is of a packet identifier or in a state that is not
+ * there: a protocol error. */
+size_t session_pubacks(struct session *s, const uint16_t *packet_ids, size_t n) MUST_CHECK;
+size_t session_pubrecs(struct session *s, const uint16_t *packet_ids, size_t n) MUST_CHECK;
+size_t session_pubcomps(struct session *s, const uint16_t *packet_ids, size_t n) MUST_CHECK;
 
 /* A replay begins: the queue in the store waits, and keeps the live copies. It has ended: the queue goes on (if none other runs). */
 void session_wait(struct session *s);

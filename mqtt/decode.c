@@ -269,6 +269,21 @@ enum mqtt_reason mqtt_decode_ack(enum mqtt_version version, const uint8_t *body,
 	return out->packet_id != 0 ? MQTT_OK : MQTT_MALFORMED;
 }
 
+size_t mqtt_decode_acks(enum mqtt_version version, const uint8_t *buf, size_t len, uint16_t *ids, size_t max)
+{
+	if (version == MQTT_V5 || len < MQTT_ACK_SIZE || buf[0] >> 4 < MQTT_PUBACK || buf[0] >> 4 > MQTT_PUBCOMP ||
+		(buf[0] & 0x0F) != (buf[0] >> 4 == MQTT_PUBREL ? 2 : 0)) /* what 3.1 allows besides comes one by one */
+		return 0;
+	size_t n = 0;
+	for (const uint8_t *p = buf; n < max && len - n * MQTT_ACK_SIZE >= MQTT_ACK_SIZE; p += MQTT_ACK_SIZE) {
+		const uint16_t id = read_u16(p + 2);
+		if (p[0] != buf[0] || p[1] != 2 || id == 0)
+			break;
+		ids[n++] = id;
+	}
+	return n;
+}
+
 /* ---- SUBSCRIBE and UNSUBSCRIBE ---- */
 
 static enum mqtt_reason decode_filters(enum mqtt_version version, const uint8_t *body, size_t len, bool with_options,

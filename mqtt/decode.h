@@ -95,6 +95,11 @@ struct mqtt_ack {
 MQTT_MUST_CHECK enum mqtt_reason mqtt_decode_ack(enum mqtt_version version, const uint8_t *body, size_t len,
 												 struct mqtt_ack *out);
 
+/* Acknowledgements come many together: decode those at the start of buf that are alike in type, as 3.1.1 wants them (PUBACK, PUBREC, PUBREL,
+ * PUBCOMP; 4 bytes each), at most max. Returns how many; ids gets their packet identifiers, none of which is 0. What is behind them, or what
+ * 0 means, mqtt_decode_frame says. */
+size_t mqtt_decode_acks(enum mqtt_version version, const uint8_t *buf, size_t len, uint16_t *ids, size_t max);
+
 struct mqtt_filter {
 	struct mqtt_bytes filter;
 	uint8_t options; /* QoS in bits 0-1; the rest is MQTT 5's and 0 before */

@@ -154,6 +154,13 @@ size_t mqtt_encode_ack(uint8_t *out, enum mqtt_type type, uint16_t packet_id)
 	return MQTT_ACK_SIZE;
 }
 
+size_t mqtt_encode_acks(uint8_t *out, enum mqtt_type type, const uint16_t *packet_ids, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		mqtt_encode_ack(out + i * MQTT_ACK_SIZE, type, packet_ids[i]);
+	return n * MQTT_ACK_SIZE;
+}
+
 size_t mqtt_encode_suback_head(uint8_t *out, uint16_t packet_id, uint32_t count)
 {
 	uint8_t *p = out;

@@ -13,7 +13,6 @@
 #define MQTT_CONNACK_NONE 0xFFU /* no return code fits: close without CONNACK [MQTT-3.2.2-6] */
 #define MQTT_SUBACK_FAILURE 0x80U
 
-#define MQTT_ACK_SIZE 4U      /* bytes: CONNACK, PUBACK, PUBREC, PUBREL, PUBCOMP, UNSUBACK */
 #define MQTT_PINGRESP_SIZE 2U /* bytes */
 #define MQTT_SUBACK_HEAD_MAX (MQTT_FIXED_HEADER_MAX + 2U)
 /* Bytes that hold a PUBLISH head with a topic of topic_len bytes: fixed header, topic, packet identifier. */
@@ -42,6 +41,8 @@ size_t mqtt_encode_connack(uint8_t *out, enum mqtt_version version, bool session
 
 /* Write PUBACK, PUBREC, PUBREL (with its flags 0010 [MQTT-3.6.1-1]), PUBCOMP or UNSUBACK: MQTT_ACK_SIZE bytes. */
 size_t mqtt_encode_ack(uint8_t *out, enum mqtt_type type, uint16_t packet_id);
+/* n of them, one behind the other. */
+size_t mqtt_encode_acks(uint8_t *out, enum mqtt_type type, const uint16_t *packet_ids, size_t n);
 
 /* Write SUBACK up to its codes, of which the caller puts count behind it, one for each filter in order
  * [MQTT-3.8.4-5]. out holds MQTT_SUBACK_HEAD_MAX bytes; count is a decoded SUBSCRIBE's. */

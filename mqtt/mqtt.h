@@ -15,6 +15,7 @@
 #define MQTT_FIXED_HEADER_MAX 5U       /* bytes: type and flags, then 1 to 4 bytes of remaining length */
 #define MQTT_REMAINING_MAX 268435455U  /* bytes: the largest remaining length, FF FF FF 7F [MQTT 2.2.3] */
 #define MQTT_STRING_MAX 65535U         /* bytes: the largest UTF-8 string or binary field [MQTT-1.5.3] */
+#define MQTT_ACK_SIZE 4U               /* bytes: CONNACK, PUBACK, PUBREC, PUBREL, PUBCOMP, UNSUBACK */
 
 enum mqtt_type {
 	MQTT_CONNECT = 1,

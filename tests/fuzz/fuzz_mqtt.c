@@ -194,6 +194,21 @@ static enum mqtt_reason check_header(enum mqtt_version version, const uint8_t *p
 	return verdict;
 }
 
+/* Those that are decoded together are what they would be one by one. */
+static void check_acks(enum mqtt_version version, const uint8_t *p, size_t len)
+{
+	uint16_t ids[8];
+	const size_t n = mqtt_decode_acks(version, p, len, ids, 8);
+	REQUIRE(n <= 8 && n <= len / MQTT_ACK_SIZE);
+	for (size_t i = 0; i < n; i++, p += MQTT_ACK_SIZE) {
+		struct mqtt_frame frame = {0};
+		struct mqtt_ack ack = {0};
+		REQUIRE(mqtt_decode_frame(version, p, MQTT_ACK_SIZE, &frame) == MQTT_OK && mqtt_frame_size(&frame) == MQTT_ACK_SIZE);
+		REQUIRE(frame.type >= MQTT_PUBACK && frame.type <= MQTT_PUBCOMP);
+		REQUIRE(mqtt_decode_ack(version, p + frame.header_len, frame.remaining_len, &ack) == MQTT_OK && ack.packet_id == ids[i]);
+	}
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	if (size == 0)
@@ -203,6 +218,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	while (p < end) {
 		struct mqtt_frame frame = { 0 };
+		check_acks(version, p, (size_t)(end - p));
 		const enum mqtt_reason reason = check_header(version, p, (size_t)(end - p), &frame);
 		if (reason == MQTT_NEED_MORE)
 			break;

@@ -112,6 +112,70 @@ START_TEST(an_acknowledgement_out_of_place_ends_the_connection)
 }
 END_TEST
 
+/* Acknowledgements that are read together, the last of which is of nothing: those before it count, and their answers leave. */
+START_TEST(acknowledgements_that_come_together_count_up_to_one_out_of_place)
+{
+	static const struct { uint8_t qos; enum mqtt_type type; } cases[] = { { 1, MQTT_PUBACK }, { 2, MQTT_PUBREC }, { 2, MQTT_PUBCOMP } };
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		uint16_t ids[3];
+		bool released = cases[i].type == MQTT_PUBCOMP;
+		begin("", false, cases[i].qos);
+		for (char p = 'a'; p < 'd'; p++) {
+			if (cases[i].qos == 1)
+				publish1(p);
+			else
+				publish2(p);
+			ids[p - 'a'] = expect_publish(&sub, (uint8_t)(cases[i].qos << 1), p);
+		}
+		for (unsigned k = 0; released && k < 3; k++) {
+			ack(&sub, MQTT_PUBREC, ids[k]);
+			expect_ack(&sub, MQTT_PUBREL, ids[k]);
+		}
+		struct session *s = session_of('s');
+		send_ack(&sub, cases[i].type, ids[1]);
+		send_ack(&sub, cases[i].type, ids[0]);
+		send_ack(&sub, cases[i].type, 99);
+		send_ack(&sub, cases[i].type, ids[2]);
+		turn();
+		ck_assert_ptr_null(s->conn);
+		ck_assert_uint_eq(s->inflight_count, cases[i].type == MQTT_PUBREC ? 3 : 1);
+		ck_assert_uint_eq(s->sent_ids.count, cases[i].type == MQTT_PUBREC ? 3 : 1);
+		ck_assert_uint_eq(rig.l->stats.inflight, s->inflight_count);
+		end();
+	}
+}
+END_TEST
+
+/* A QoS 2 publisher's PUBRELs that come together, of what is known and what is not: each has its PUBCOMP, in order. */
+START_TEST(pubrels_that_come_together_are_answered_in_order)
+{
+	for (int clean = 0; clean < 2; clean++) {
+		rig_start("");
+		connect_as(&sub, 's', true, false);
+		connect_as(&pub, 'p', clean, false);
+		for (uint16_t id = 1; id <= 4; id++)
+			send_publish(&pub, 4, 't', id, 'x');
+		turn();
+		EXPECT(&pub, "\x50\x02\x00\x01\x50\x02\x00\x02\x50\x02\x00\x03\x50\x02\x00\x04");
+		rs.hold = true;
+		for (uint16_t id = 4; id > 0; id--) {
+			send_ack(&pub, MQTT_PUBREL, id);
+			send_ack(&pub, MQTT_PUBREL, (uint16_t)(id + 10));
+		}
+		turn();
+		rs.hold = false;
+		turn();
+		for (uint16_t id = 4; id > 0; id--) {
+			expect_ack(&pub, MQTT_PUBCOMP, id);
+			expect_ack(&pub, MQTT_PUBCOMP, (uint16_t)(id + 10));
+		}
+		expect_nothing(&pub);
+		ck_assert_uint_eq(session_of('p')->received.count, 0);
+		end();
+	}
+}
+END_TEST
+
 START_TEST(the_window_holds_back_and_an_ack_lets_one_more_out)
 {
 	begin("max_inflight_messages 2", true, 1);
@@ -458,6 +522,7 @@ START_TEST(a_backlog_of_large_messages_is_read_by_bytes)
 END_TEST
 
 SUITE_MAIN("broker/session", qos1_ends_with_puback, qos2_ends_with_pubcomp, an_acknowledgement_out_of_place_ends_the_connection,
+	acknowledgements_that_come_together_count_up_to_one_out_of_place, pubrels_that_come_together_are_answered_in_order,
 	the_window_holds_back_and_an_ack_lets_one_more_out, packet_identifiers_in_use_are_passed_over,
 	what_was_sent_comes_again_with_dup_under_its_identifier, a_released_qos2_message_is_not_sent_again_its_pubrel_is,
 	a_qos2_message_leaves_after_the_store_has_its_identifier, pubrel_leaves_after_the_store_knows, nothing_is_sent_before_connack,

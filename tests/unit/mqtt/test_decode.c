@@ -135,6 +135,39 @@ START_TEST(ack_is_two_bytes_and_not_0)
 }
 END_TEST
 
+/* How many of bytes (a literal) come together, as far as they go. */
+#define ACKS(version, bytes, max) mqtt_decode_acks(version, at_end(bytes, sizeof(bytes) - 1), sizeof(bytes) - 1, ids, max)
+
+START_TEST(acks_alike_are_decoded_together)
+{
+	uint16_t ids[4] = {0};
+	ck_assert_uint_eq(ACKS(MQTT_V311, "\x40\2\0\1" "\x40\2\xff\xff" "\x40\2\1\0", 4), 3);
+	ck_assert(ids[0] == 1 && ids[1] == 0xFFFF && ids[2] == 0x100);
+	ck_assert_uint_eq(ACKS(MQTT_V311, "\x40\2\0\1" "\x40\2\0\2" "\x40\2\0\3", 2), 2);
+	ck_assert_uint_eq(ACKS(MQTT_V31, "\x50\2\0\1" "\x50\2\0\2" "\x50\2\0", 4), 2); /* the last has not come yet */
+	ck_assert_uint_eq(ACKS(MQTT_V311, "\x62\2\0\1" "\x70\2\0\2", 4), 1);
+	ck_assert_uint_eq(ACKS(MQTT_V311, "\x70\2\0\1" "\xc0\0", 4), 1);
+	ck_assert_uint_eq(ACKS(MQTT_V311, "\x40\2\0\1" "\x40\2\0\0", 4), 1);
+	ck_assert_uint_eq(ACKS(MQTT_V311, "\x40\2\0\1" "\x40\3\0\1\0", 4), 1);
+}
+END_TEST
+
+START_TEST(other_forms_of_an_ack_are_left_alone)
+{
+	uint16_t ids[4];
+	static const char *const not[] = {"\x40\2\0\0", "\x40\3\0\1", "\x41\2\0\1", "\x60\2\0\1", "\x6a\2\0\1", "\x52\2\0\1", "\x40\x82\0\1",
+	                                  "\x30\2\0\1", "\x82\2\0\1", "\xb0\2\0\1", "\x20\2\0\1"};
+	for (size_t i = 0; i < sizeof not / sizeof not[0]; i++) {
+		ck_assert_uint_eq(mqtt_decode_acks(MQTT_V311, at_end(not[i], 4), 4, ids, 4), 0);
+		ck_assert_uint_eq(mqtt_decode_acks(MQTT_V31, at_end(not[i], 4), 4, ids, 4), 0);
+	}
+	for (size_t len = 0; len < 4; len++)
+		ck_assert_uint_eq(mqtt_decode_acks(MQTT_V311, at_end("\x40\2\0\1", len), len, ids, 4), 0);
+	ck_assert_uint_eq(ACKS(MQTT_V5, "\x40\2\0\1", 4), 0);
+	ck_assert_uint_eq(ACKS(MQTT_V311, "\x40\2\0\1", 0), 0);
+}
+END_TEST
+
 /* ---- SUBSCRIBE and UNSUBSCRIBE ---- */
 
 static enum mqtt_reason subscribe(const uint8_t *bytes, size_t len, struct mqtt_subscribe *out)
@@ -320,6 +353,8 @@ int main(void)
 	tcase_add_test(tc, publish_topic_may_have_65535_bytes);
 	tcase_add_test(tc, publish_again_is_the_same_topic_and_well_formed);
 	tcase_add_test(tc, ack_is_two_bytes_and_not_0);
+	tcase_add_test(tc, acks_alike_are_decoded_together);
+	tcase_add_test(tc, other_forms_of_an_ack_are_left_alone);
 	tcase_add_test(tc, subscribe_lists_its_filters_in_order);
 	tcase_add_test(tc, unsubscribe_lists_its_filters_in_order);
 	tcase_add_test(tc, subscribe_cut_anywhere_but_behind_a_filter_is_malformed);

@@ -166,6 +166,10 @@ START_TEST(acks_carry_their_identifier)
 	ASSERT_WRITTEN(out, mqtt_encode_ack(out, MQTT_PUBREL, 0xFFFF), 0x62, 2, 0xFF, 0xFF);
 	ASSERT_WRITTEN(out, mqtt_encode_ack(out, MQTT_PUBCOMP, 256), 0x70, 2, 1, 0);
 	ASSERT_WRITTEN(out, mqtt_encode_ack(out, MQTT_UNSUBACK, 9), 0xB0, 2, 0, 9);
+	static const uint16_t ids[] = {1, 0xFFFF, 0x1234};
+	out = at_end(zeros, 3 * MQTT_ACK_SIZE);
+	ASSERT_WRITTEN(out, mqtt_encode_acks(out, MQTT_PUBREL, ids, 3), 0x62, 2, 0, 1, 0x62, 2, 0xFF, 0xFF, 0x62, 2, 0x12, 0x34);
+	ck_assert_uint_eq(mqtt_encode_acks(out, MQTT_PUBACK, ids, 0), 0);
 }
 END_TEST
 
