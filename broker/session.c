@@ -79,13 +79,31 @@ static void count_queue(struct session *s, const struct entry *e, int sign)
 	}
 }
 
+/* What one session_encode has taken off the queue: counted once, not for each message. */
+struct taken {
+	uint32_t entries, publishes;
+	size_t bytes, payload_bytes; /* of messages; of their payloads */
+};
+
 /* Takes the first entry off the queue; its references are the caller's. */
-static void pop_queue(struct session *s)
+static void pop_queue(struct session *s, struct taken *t)
 {
-	count_queue(s, ring_at(&s->queue, 0), -1);
+	const struct msg *m = ring_at(&s->queue, 0)->msg;
+	t->entries++;
+	t->bytes += m ? msg_size(m) : 0;
 	if (s->saving > 0)
 		s->saving--;
 	ring_pop(&s->queue);
+}
+
+static void count_taken(struct session *s, const struct taken *t)
+{
+	s->queue_bytes -= t->bytes;
+	STATS_SUB(s->loop, queued, t->entries);
+	STATS_SUB(s->loop, queued_bytes, t->bytes);
+	STATS_ADD(s->loop, packets_sent, t->entries);
+	STATS_ADD(s->loop, publish_sent, t->publishes);
+	STATS_ADD(s->loop, publish_bytes_sent, t->payload_bytes);
 }
 
 static void drop_message(struct session *s, struct entry *e)
@@ -520,18 +538,16 @@ static enum err to_inflight(struct session *s, struct entry *e)
 	if (ring_push(r, e) != ERR_OK)
 		return ERR_NOMEM;
 	s->inflight_count++;
-	STATS_ADD(s->loop, inflight, 1);
 	return ERR_OK;
 }
 
-static size_t encode_pubrel(struct session *s, uint8_t *buf, struct entry e)
+static size_t encode_pubrel(struct session *s, uint8_t *buf, struct entry e, struct taken *t)
 {
 	if (to_inflight(s, &e) != ERR_OK) {
 		no_memory(s);
 		return 0;
 	}
-	pop_queue(s);
-	STATS_ADD(s->loop, packets_sent, 1);
+	pop_queue(s, t);
 	return mqtt_encode_ack(buf, MQTT_PUBREL, e.packet_id);
 }
 
@@ -558,13 +574,15 @@ static bool may_send(struct session *s, struct entry *e)
 size_t session_encode(struct session *s, uint8_t *buf, size_t cap, struct msg **big, size_t *big_left)
 {
 	enum mqtt_version version = (enum mqtt_version)s->conn->version;
+	struct taken taken = {0};
+	uint32_t inflight = s->inflight_count;
 	size_t n = 0;
 	while (s->queue.count > 0 && !*big) {
 		struct entry *front = ring_at(&s->queue, 0);
 		if (front->state == ENTRY_RELEASED) {
 			if (cap - n < MQTT_ACK_SIZE || s->inflight_count >= s->window)
 				break;
-			size_t pubrel = encode_pubrel(s, buf + n, *front);
+			size_t pubrel = encode_pubrel(s, buf + n, *front, &taken);
 			if (pubrel == 0)
 				break;
 			n += pubrel;
@@ -598,12 +616,15 @@ size_t session_encode(struct session *s, uint8_t *buf, size_t cap, struct msg **
 		}
 		if (atomic_load_explicit(&m->refs, memory_order_relaxed) & MSG_SECRET)
 			s->loop->secrets = true;
-		STATS_ADD(s->loop, packets_sent, 1);
-		STATS_ADD(s->loop, publish_sent, 1);
-		STATS_ADD(s->loop, publish_bytes_sent, m->payload_len);
-		pop_queue(s);
+		taken.publishes++;
+		taken.payload_bytes += m->payload_len;
+		pop_queue(s, &taken);
 		if (e.qos == 0)
 			drop_references(&e);
+	}
+	if (taken.entries > 0) {
+		count_taken(s, &taken);
+		STATS_ADD(s->loop, inflight, s->inflight_count - inflight);
 	}
 	if (s->cursor)
 		ask_for_page(s);
