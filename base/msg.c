@@ -5,6 +5,7 @@
 #include "base/pool.h"
 #include "base/secmem.h"
 
+#include <assert.h>
 #include <stdbool.h>
 #include <string.h>
 
@@ -59,6 +60,22 @@ struct msg *msg_new(const struct msg_spec *s)
 	if (s->flags & MSG_SEALED)
 		atomic_init(opened_of(m), NULL);
 	return m;
+}
+
+struct msg *msg_new_alike(const struct msg *m, const void *payload, size_t payload_len)
+{
+	const size_t constant = offsetof(struct msg, payload_len); /* others may be changing refs */
+	size_t head = msg_size(m) - m->payload_len;
+	assert(!(m->flags & MSG_SEALED));
+	struct msg *alike = payload_len > PAYLOAD_MAX ? NULL : pool_alloc(head + payload_len);
+	if (!alike)
+		return NULL;
+	atomic_init(&alike->refs, 1);
+	memcpy((uint8_t *)alike + constant, (const uint8_t *)m + constant, head - constant);
+	alike->payload_len = (uint32_t)payload_len;
+	alike->order = next_order(m->time_ms);
+	append((uint8_t *)alike + head, payload, payload_len);
+	return alike;
 }
 
 struct msg *msg_opened(const struct msg *m)

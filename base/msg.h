@@ -51,6 +51,9 @@ struct msg_spec {
 /* Returns one reference, or NULL when out of memory. Any thread. */
 struct msg *msg_new(const struct msg_spec *spec) MUST_CHECK;
 
+/* A message that differs from m, which is not sealed, in its payload alone (payload_len <= 268435455). Any thread. */
+struct msg *msg_new_alike(const struct msg *m, const void *payload, size_t payload_len) MUST_CHECK;
+
 /* The same message again, with one reference of its own; NULL when out of memory. Any thread. */
 struct msg *msg_copy(const struct msg *m) MUST_CHECK;
 

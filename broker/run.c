@@ -27,7 +27,7 @@ bool run_take(struct conn *c, uint8_t flags, const uint8_t *body, size_t len)
 		return false;
 	if (p.qos == 2 && pidset_has(&c->session->received, p.packet_id))
 		return false;
-	struct msg *m = publish_new(c, &p);
+	struct msg *m = r->n > 0 ? msg_new_alike(r->msgs[0], p.payload.p, p.payload.len) : publish_new(c, &p);
 	if (!m || (p.qos == 2 && pidset_add(&c->session->received, p.packet_id) != ERR_OK)) {
 		msg_unref(m);
 		return false; /* out of memory: handled by itself it ends the connection */

@@ -56,6 +56,11 @@ enum mqtt_reason mqtt_decode_frame(enum mqtt_version version, const uint8_t *buf
 	const bool has_packet_id = type == MQTT_PUBLISH && flags >> 1 != 0;
 	const uint32_t len_min = rule->len_min + (has_packet_id ? 2U : 0U);
 
+	if (len >= 2 && buf[1] < 0x80) { /* most packets: one byte says it */
+		*out = (struct mqtt_frame){type, flags, 2, buf[1]};
+		return buf[1] >= len_min && buf[1] <= len_max ? MQTT_OK : MQTT_MALFORMED;
+	}
+
 	/* Seven bits a byte, the lowest first. Each byte can only add, so the maximum is known to be passed before the end.
 	 * A longer form than needed (80 00) is allowed: only MQTT 5 forbids it [MQTT 5.0, MQTT-1.5.5-1]. */
 	uint32_t value = 0;

@@ -54,6 +54,33 @@ START_TEST(a_copy_has_every_part_and_a_life_of_its_own)
 }
 END_TEST
 
+START_TEST(an_alike_message_has_its_own_payload_and_the_other_parts)
+{
+	struct msg *m = msg_new(&spec), *second, *empty;
+	msg_mark_secret(m);
+	second = msg_new_alike(m, "-273.15", 7);
+	empty = msg_new_alike(m, NULL, 0);
+	ck_assert(second && empty);
+	ck_assert_uint_gt(second->order, m->order);
+	ck_assert_uint_gt(empty->order, second->order);
+	msg_unref(m);
+	ck_assert_uint_eq(atomic_load(&second->refs), 1); /* nor is it secret */
+	ck_assert_uint_eq(msg_size(second), sizeof *m + 11 + 6 + 2 + 7);
+	ck_assert_mem_eq(msg_topic(second), "plant/line1", 11);
+	ck_assert_mem_eq(msg_publisher(second), "pump-7", 6);
+	ck_assert_mem_eq(msg_props(second), "\x01\x02", 2);
+	ck_assert_mem_eq(msg_payload(second), "-273.15", 7);
+	ck_assert_uint_eq(second->time_ms, 1700000000123);
+	ck_assert_uint_eq(second->expiry_ms, 1700000001123);
+	ck_assert_uint_eq(second->qos, 2);
+	ck_assert_uint_eq(second->flags, MSG_RETAIN);
+	ck_assert_uint_eq(msg_size(empty), sizeof *m + 11 + 6 + 2);
+	ck_assert_ptr_null(msg_new_alike(second, "x", 268435456));
+	msg_unref(second);
+	msg_unref(empty);
+}
+END_TEST
+
 START_TEST(every_part_may_be_empty)
 {
 	struct msg_spec empty = { 0 };
@@ -178,6 +205,7 @@ START_TEST(references_are_counted_across_threads)
 }
 END_TEST
 
-SUITE_MAIN("msg", a_message_carries_every_part, a_copy_has_every_part_and_a_life_of_its_own, every_part_may_be_empty, a_payload_may_be_filled_in_later,
+SUITE_MAIN("msg", a_message_carries_every_part, a_copy_has_every_part_and_a_life_of_its_own,
+	   an_alike_message_has_its_own_payload_and_the_other_parts, every_part_may_be_empty, a_payload_may_be_filled_in_later,
 	   lengths_that_the_wire_cannot_carry_are_refused, nothing_can_be_given_back, a_message_lives_until_its_last_reference,
 	   a_sealed_message_owns_what_it_is_in_plain_text, references_are_counted_across_threads)
