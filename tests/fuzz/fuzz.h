@@ -37,7 +37,18 @@ static inline const char *scratch_name(unsigned i)
 	return names[i];
 }
 
-/* That file, holding these bytes. Remove it with unlink(). */
+/* Removes it, with its lock and what is written beside it. */
+static inline void scratch_remove(unsigned i)
+{
+	static const char *const beside[] = { "", ".lock", ".new" };
+	char name[80];
+	for (size_t k = 0; k < sizeof beside / sizeof beside[0]; k++) {
+		snprintf(name, sizeof name, "%s%s", scratch_name(i), beside[k]);
+		unlink(name);
+	}
+}
+
+/* That file, holding these bytes. */
 static inline const char *scratch_file(unsigned i, const void *bytes, size_t len)
 {
 	const char *name = scratch_name(i);

@@ -19,6 +19,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 		require(r && inbox_read_look(r, hash) == INBOX_READ);
 		inbox_read_close(r);
 	}
-	unlink(path);
+	scratch_remove(0);
 	return 0;
 }

@@ -146,6 +146,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 		else
 			account(path);
 	}
-	unlink(path);
+	scratch_remove(0);
 	return 0;
 }

@@ -23,6 +23,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 		require(o.host && options_port(&o) > 0 && options_port(&o) <= 65535 && o.qos >= 0 && o.qos <= 2);
 		options_free(&o);
 	}
-	unlink(scratch_name(0));
+	scratch_remove(0);
 	return 0;
 }

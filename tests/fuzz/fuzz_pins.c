@@ -38,7 +38,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 	free(text);
 	enum err e = pins_read(&read, path, error);
 	require(e == ERR_OK ? error[0] == '\0' : read.n == 0 && error[0] != '\0');
-	unlink(path);
+	scratch_remove(0);
 	if (read.n > 0) {
 		e = pins_add(path, &read, error);
 		require(e == ERR_OK || e == ERR_REFUSED); /* two lines of a space with different issuers */
@@ -46,7 +46,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 		if (e == ERR_OK)
 			check_kept(&read, &again);
 		pins_free(&again);
-		unlink(path);
+		scratch_remove(0);
 	}
 	pins_free(&read);
 	return 0;
