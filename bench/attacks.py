@@ -126,7 +126,12 @@ class Attack:
         """3,000 connections that say nothing; each that is closed is opened anew."""
         with selectors.DefaultSelector() as selector:
             def add():
-                selector.register(self.tcp(), selectors.EVENT_READ)
+                while True:
+                    try:
+                        selector.register(self.tcp(), selectors.EVENT_READ)
+                        return
+                    except ConnectionResetError:  # the broker was faster than connect()
+                        self.done["closed_by_broker"] += 1
             for _ in range(3000):
                 add()
             while True:
