@@ -24,7 +24,6 @@
 #include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
-#include <netinet/tcp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -179,7 +178,8 @@ void conn_end(struct conn *c, enum log_level level, bool publish_will, const cha
 	va_start(args, cause);
 	vsnprintf(text, sizeof text, cause, args);
 	va_end(args);
-	log_write(level, "%s: %s", conn_name(c), text);
+	if (log_enabled(level))
+		log_write(level, "%s: %s", conn_name(c), text);
 	if (c->logged_up) {
 		const struct audit_who who = audit_conn(c);
 		audit_event(AUDIT_DISCONNECTED, &who, text, AUDIT_NO_PAIRS);
@@ -518,9 +518,15 @@ static void send_pending(struct conn *c)
 	conn_mark_dirty(c);
 }
 
-/* Reads away what the client sent meanwhile: closing a socket with unread data would reset it, and cut off our last packet. */
-static void drain_input(struct conn *c)
+/* Before close(). What the client sent meanwhile is read away: closing a socket with unread data would reset it, and cut off our last packet. Who has
+ * said nothing was told nothing, and may be reset: then the kernel is done with it at once, and does not wait for the other side. */
+static void hang_up(struct conn *c)
 {
+	if (!c->transport.ops) {
+		setsockopt(c->io.fd, SOL_SOCKET, SO_LINGER, &(struct linger){.l_onoff = 1}, sizeof(struct linger));
+		return;
+	}
+	shutdown(c->io.fd, SHUT_WR);
 	ssize_t n = recv(c->io.fd, c->loop->read_buf, LOOP_READ_SIZE, MSG_DONTWAIT);
 	(void)n;
 }
@@ -541,14 +547,13 @@ void conn_flush(struct conn *c)
 			conn_end(c, LOG_WARNING, true, "cannot encrypt: %s", tls_cause_text(tls_conn_cause(c->transport.tls)));
 			io.out_len = 0;
 		}
-		if (c->state == CONN_CLOSING)
+		if (c->state == CONN_CLOSING && c->transport.ops)
 			c->transport.ops->close(&c->transport, &io);
 		if (io.out_len > 0)
 			send_cipher(c, io.out, io.out_len);
 	}
 	if (c->state == CONN_CLOSING) {
-		shutdown(c->io.fd, SHUT_WR);
-		drain_input(c);
+		hang_up(c);
 		bury(c);
 	} else if (c->move_to) {
 		after_input(c);
@@ -760,6 +765,10 @@ void conn_handshake_step(struct conn *c)
 	ev_io_start(c->loop->ev, &c->io);
 	if (!receive(c, &io))
 		return;
+	if (!c->transport.ops && transport_open(&c->transport, c->loop->policy->tls[c->listener->index]) != ERR_OK) {
+		conn_end(c, LOG_ERROR, false, "out of memory");
+		return;
+	}
 	io.known = c->loop->known;
 	enum tls_status status = c->transport.ops->handshake(&c->transport, &io);
 	if (status == TLS_FAILED || status == TLS_CLOSED) {
@@ -912,15 +921,11 @@ void conn_accept(struct loop *l, struct listener *listener, int fd, const struct
 		close(fd);
 		return;
 	}
-	if (!c || transport_open(&c->transport, l->policy->tls[listener->index]) != ERR_OK) {
+	if (!c) {
 		log_error("out of memory for a connection");
-		free(c);
 		close(fd);
 		return;
 	}
-	int on = 1;
-	if (l->conf->set_tcp_nodelay)
-		setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
 	c->listener = listener;
 	c->version = MQTT_V311;
 	c->state = CONN_HANDSHAKE;

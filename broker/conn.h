@@ -33,7 +33,7 @@ struct conn {
 	struct loop *loop;
 	struct conn *next, **prev; /* loop->conns */
 	struct conn *dirty_next, *handshake_next, *backlog_next, *starved_next, *dead_next;
-	struct transport transport;
+	struct transport transport; /* its ops NULL: the client has not said anything yet */
 	struct session *session;   /* from CONN_OPENING to the end of CONN_UP */
 	struct identity *identity; /* from CONN_CONNECT on */
 	struct listener *listener;

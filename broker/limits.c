@@ -46,6 +46,12 @@ static uint64_t share(const struct loop *l, uint64_t of)
 	return n > 0 ? n : 1;
 }
 
+bool limits_crowded(const struct loop *l)
+{
+	uint32_t most = l->conf->max_unfinished_handshakes;
+	return most > 0 && l->unfinished.count >= share(l, most);
+}
+
 /* The oldest handshake that keeps us waiting makes room: it has had the most time. One that waits for us has done its part, and stays; with a
  * restart's storm of good clients it is the newest that is refused. */
 static bool make_room(struct loop *l)
@@ -72,8 +78,7 @@ bool limits_admit(struct loop *l, const struct listener *listener, const struct 
 		limits_reached(l, who, "max_handshakes_per_minute");
 		return false;
 	}
-	uint32_t most = l->conf->max_unfinished_handshakes;
-	if (most == 0 || l->unfinished.count < share(l, most))
+	if (!limits_crowded(l))
 		return true;
 	STATS_ADD(l, limit_unfinished, 1);
 	limits_reached(l, who, "max_unfinished_handshakes");

@@ -17,6 +17,8 @@ void limits_reached(struct loop *l, const struct audit_who *who, const char *key
 bool limits_admit(struct loop *l, const struct listener *listener, const struct audit_who *who);
 
 /* c begins its handshake; it has ended, moves or is up. */
+/* Is max_unfinished_handshakes reached, so that whoever comes in ends another one or is not let in? */
+bool limits_crowded(const struct loop *l);
 void limits_unfinished_add(struct conn *c);
 void limits_unfinished_remove(struct conn *c);
 

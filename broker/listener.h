@@ -14,6 +14,7 @@ enum err listener_check(const struct conf_listener *c, char *error, size_t error
 /* Opens the sockets of all loops for all listeners (main thread, before the loops start). ERR_IO: error is filled. */
 enum err listener_open_all(struct broker *b, char *error, size_t error_len) MUST_CHECK;
 void listener_start(struct loop *l); /* owner loop */
+void listener_follow(struct loop *l); /* owner loop: takes over what the policy says of accepted sockets; Linux's have it from the listening one */
 void listener_stop(struct loop *l);  /* owner loop: closes this loop's sockets */
 
 #endif

@@ -42,7 +42,8 @@ struct conn_list {
 
 struct accept_watcher {
 	ev_io io;
-	ev_timer retry;                    /* after EMFILE */
+	ev_timer retry;                    /* after EMFILE, and between accepts while max_unfinished_handshakes is reached */
+	uint64_t due_us;                   /* monotonic; the next of those */
 	struct loop *loop;
 	struct listener *listener;
 	int fd;

@@ -7,6 +7,7 @@
 #include "base/textbytes.h"
 #include "broker/audit.h"
 #include "broker/audit_log.h"
+#include "broker/listener.h"
 #include "broker/loop.h"
 #include "broker/recheck.h"
 #include "broker/registrar.h"
@@ -50,6 +51,7 @@ static void on_policy(struct mail *m, void *owner)
 	policy_unref(old);
 	tls_known_free(l->known); /* what other contexts have verified says nothing to the new ones */
 	l->known = tls_known_new(l->conf->known_certificates);
+	listener_follow(l);
 	l->rules++;
 	l->recheck.of_policy = true;
 	if (l->index == 0)

@@ -60,13 +60,11 @@ static const struct transport_ops plain = {plain_handshake, plain_read, plain_wr
 
 enum err transport_open(struct transport *t, struct tls_ctx *ctx)
 {
-	t->tls = NULL;
-	t->ops = &plain;
-	if (!ctx)
-		return ERR_OK;
-	t->ops = &over_tls;
-	t->tls = tls_conn_new(ctx);
-	return t->tls ? ERR_OK : ERR_NOMEM;
+	struct tls_conn *tls = ctx ? tls_conn_new(ctx) : NULL;
+	if (ctx && !tls)
+		return ERR_NOMEM;
+	*t = (struct transport){.ops = ctx ? &over_tls : &plain, .tls = tls};
+	return ERR_OK;
 }
 
 void transport_free(struct transport *t)

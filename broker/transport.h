@@ -20,7 +20,8 @@ struct transport {
 	struct tls_conn *tls; /* NULL: plain */
 };
 
-/* ctx NULL: plain. ERR_NOMEM. */
+/* When the first bytes are there: what TLS needs costs as much as all else of a connection, and many strangers never say anything.
+ * ctx NULL: plain. ERR_NOMEM: *t stays as it was. */
 enum err transport_open(struct transport *t, struct tls_ctx *ctx) MUST_CHECK;
 void transport_free(struct transport *t);
 

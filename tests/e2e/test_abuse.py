@@ -109,6 +109,18 @@ def test_unfinished_handshakes_the_oldest_makes_room(start_broker, name, log):
     is_told(broker, log, "max_unfinished_handshakes")
 
 
+@pytest.mark.skipif(env.SLOW > 1, reason="sanitizers' memory")
+def test_who_says_nothing_costs_no_tls(start_broker):
+    broker = start_broker({"threads": 1})
+    warm = [tcp(broker) for _ in range(100)]
+    broker.client("x").disconnect()  # all before it are accepted
+    before = broker.memory()
+    silent = [tcp(broker) for _ in range(500)]
+    broker.client("y").disconnect()
+    assert (broker.memory() - before) / len(silent) < 1000  # a TLS connection before its handshake: 7 kB
+    assert all(s.fileno() >= 0 for s in warm + silent)
+
+
 def client_hello():
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE

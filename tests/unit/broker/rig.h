@@ -293,7 +293,7 @@ struct packet {
 	const uint8_t *body; /* until the next packet is asked for */
 };
 
-static inline void dial(struct client *c)
+static inline void dial_to(struct client *c, size_t listener)
 {
 	int fd[2];
 	struct sockaddr_in peer = { .sin_family = AF_INET };
@@ -302,8 +302,10 @@ static inline void dial(struct client *c)
 	c->fd = fd[0];
 	c->len = 0;
 	c->closed = false;
-	conn_accept(rig.l, &rig.b->listeners[0], fd[1], (struct sockaddr *)&peer);
+	conn_accept(rig.l, &rig.b->listeners[listener], fd[1], (struct sockaddr *)&peer);
 }
+
+static inline void dial(struct client *c) { dial_to(c, 0); }
 
 static inline void send_bytes(struct client *c, const void *bytes, size_t len)
 {

@@ -32,9 +32,11 @@ static void arm(unsigned n)
 /* Sends to a broker that may have closed already. */
 #define TRY(c, text) (void)!send((c)->fd, text, sizeof text - 1, MSG_NOSIGNAL)
 
+#define TLS_TOO "log_dest none\nlistener 2 127.0.0.1\ncafile tests/vectors/ca.crt\ncertfile tests/vectors/rsa.crt\nkeyfile tests/vectors/rsa.key"
+
 static void prepare(bool clean)
 {
-	rig_start(apart ? "threads 2" : "");
+	rig_start(apart ? "threads 2\n" TLS_TOO : TLS_TOO);
 	if (apart)
 		rig_place("12b", "100");
 	connect_as(&bystander, 'b', true, false);
@@ -107,6 +109,24 @@ static void connecting(unsigned n)
 	shutdown(two.fd, SHUT_WR); /* the will is published */
 	turn();
 }
+
+/* To a TLS listener: what TLS needs is made for the first bytes, here those of a record that is not complete. */
+static void saying_something(unsigned n)
+{
+	close(two.fd);
+	turn();
+	dial_to(&two, 1);
+	turn();
+	arm(n);
+	TRY(&two, "\x16\x03\x01");
+	turn();
+}
+
+START_TEST(beginning_a_handshake)
+{
+	each_allocation(saying_something, true);
+}
+END_TEST
 
 START_TEST(connecting_and_leaving_a_will)
 {
@@ -259,5 +279,5 @@ START_TEST(replacing_a_session)
 }
 END_TEST
 
-SUITE_MAIN("broker/nomem", connecting_and_leaving_a_will, subscribing_and_unsubscribing, publishing_with_each_qos, publishing_to_another_loop, coming_back_for_a_queue,
+SUITE_MAIN("broker/nomem", beginning_a_handshake, connecting_and_leaving_a_will, subscribing_and_unsubscribing, publishing_with_each_qos, publishing_to_another_loop, coming_back_for_a_queue,
 	replacing_a_session)
