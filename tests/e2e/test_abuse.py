@@ -117,7 +117,7 @@ def test_who_says_nothing_costs_no_tls(start_broker):
     before = broker.memory()
     silent = [tcp(broker) for _ in range(500)]
     broker.client("y").disconnect()
-    assert (broker.memory() - before) / len(silent) < 1000  # a TLS connection before its handshake: 7 kB
+    assert (broker.memory() - before) / len(silent) < 1000  # measured: 442; with a TLS object made at accept: 4,300
     assert all(s.fileno() >= 0 for s in warm + silent)
 
 
