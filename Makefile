@@ -136,8 +136,9 @@ run: deps-run
 	$(Q)$(MAKE) --no-print-directory all
 	$(Q)scripts/run.sh
 
-# The recipes' order matters (install, then build), hence the second make.
+# The recipes' order matters (install, then build), hence the second make; and the third: of what is run nothing else runs beside it.
 test: deps-test
+	$(Q)$(MAKE) $(if $(filter -j%,$(MAKEFLAGS)),,-j$$(nproc)) --no-print-directory compile
 	$(Q)$(MAKE) --no-print-directory check
 # Every kind runs even when one before it failed.
 check: all $(TEST_PROGS) $(REPLAYS)

@@ -19,7 +19,7 @@ rm -f "$xml"
 # Most tests with a broker wait: more at once than processors, each file's on one process. Those of scripts compute. What
 # counts instructions and system calls wants the machine for itself. The time limit only ends a test that hangs.
 case $folder in
-tests/e2e* | tests/spec*) dist="-n 4 --dist loadfile" ;;
+tests/e2e* | tests/spec*) dist="-n 6 --dist loadfile" ;;
 tests/scripts) dist="-n $(nproc)" ;;
 *) dist= ;;
 esac

@@ -1,17 +1,18 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-3.0-or-later
-# run-unit.sh MODE PROGRAM... - run each Check program; its output is shown only when it fails.
+# run-unit.sh MODE PROGRAM... - run each Check program, one per processor at a time; its output is shown only when it fails.
 # With RESULTS=file, appends a line "passed failed" (checks) per program.
 set -u
 mode=$1
 shift
 export UBSAN_OPTIONS="print_stacktrace=1 ${UBSAN_OPTIONS:-}"
 . "$(dirname "$0")/no-aslr.sh"
+# shellcheck disable=SC2016,SC2046
+printf '%s\n' "$@" | xargs -P "$(nproc)" -I{} $(no_aslr "$mode") sh -c \
+    'rm -f "$1.status"; timeout "${UNIT_TIMEOUT:-300}" "$1" >"$1.log" 2>&1 </dev/null; echo $? >"$1.status"' sh {}
 rc=0 programs=0 total=0 bad=0
 for program in "$@"; do
-    log=$program.log
-    $(no_aslr "$mode") timeout "${UNIT_TIMEOUT:-300}" "$program" >"$log" 2>&1 </dev/null
-    status=$?
+    log=$program.log status=$(cat "$program.status")
     # Check's closing line: "100%: Checks: 12, Failures: 0, Errors: 0"
     counts=$(sed -n 's/^[0-9]*%: Checks: \([0-9]*\), Failures: \([0-9]*\), Errors: \([0-9]*\).*/\1 \2 \3/p' "$log" |
         awk '{ c += $1; b += $2 + $3 } END { print c + 0, b + 0 }')

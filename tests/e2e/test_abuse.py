@@ -353,22 +353,29 @@ def test_filters_of_many_shapes_are_refused(start_broker, name):
 
 
 def test_a_subscribe_to_all_of_a_large_retained_tree_holds_up_nobody(start_broker, name):
-    """150,000 retained messages: others' messages go on before SUBACK, and are live behind the past, of which each message comes once, oldest first."""
-    n = 30_000 if env.SLOW > 1 else 150_000
+    """150,000 retained messages: others' messages go on before SUBACK, and are live behind the past, of which each message comes once, oldest first.
+    How many go on depends on when this process gets a CPU: what has to be seen is seen in one of a few attempts, or never."""
+    n = 100_000 if env.SLOW > 1 else 150_000
     broker = start_broker({"threads": 1, "max_queued_messages": 0})
     greedy, other = broker.client(name), broker.client(name + "o")
     for start in range(0, n, 2000):
         other.send(b"".join(p.publish(f"{i % 100}/{i}", b"%d" % i, 0, True) for i in range(start, start + 2000)))
     other.subscribe("live")
-    greedy.send(p.subscribe(1, ("#", 0)))
-    answered = 0
-    while not select.select([greedy.sock], [], [], 0)[0]:
-        other.send(p.publish("live", b"%d" % answered))
-        other.recv_publish(payload=b"%d" % answered)
-        answered += 1
-    assert greedy.wait_for(p.SUBACK, 1).codes == [0]
-    assert answered >= 3
-    assert [int(greedy.recv_publish(retain=True).payload) for _ in range(n)] == list(range(n))
+    for _ in range(5):
+        greedy.send(p.subscribe(1, ("#", 0)))
+        answered = 0
+        while not select.select([greedy.sock], [], [], 0)[0]:
+            other.send(p.publish("live", b"%d" % answered))
+            other.recv_publish(payload=b"%d" % answered)
+            answered += 1
+        assert greedy.wait_for(p.SUBACK, 1).codes == [0]
+        assert [int(greedy.recv_publish(retain=True).payload) for _ in range(n)] == list(range(n))
+        if answered >= 3:
+            break
+        greedy.unsubscribe("#")
+        greedy.inbox.clear()
+    else:
+        raise AssertionError("others wait")
     first = int(greedy.recv_publish("live", retain=False).payload)
     assert first < 2, "the others came before the SUBSCRIBE was seen"
     for i in range(first + 1, answered):

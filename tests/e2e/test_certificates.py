@@ -20,6 +20,7 @@ from lib.pki import SERVER_AUTH, Authority, attribute, der, extension, name as d
 pytestmark = pytest.mark.sealmqd_only("keys of our own")
 
 SECONDS = 1 / 86400
+SHORTLY = max(8, 3 * env.SLOW) * SECONDS
 INTERMEDIATES_MAX = 3
 SAN = (der(0x82, b"localhost"), der(0x87, bytes([127, 0, 0, 1])))
 
@@ -234,7 +235,7 @@ def test_a_list_past_its_end_is_told_and_refuses_or_not(start_broker, name, pki,
 
 
 def test_a_list_that_ends_while_the_broker_runs_is_told(start_broker, name, pki, tmp_path):
-    crl = pki.authority.crl(tmp_path / "crl.pem", days=(-1, 8 * SECONDS * env.SLOW))
+    crl = pki.authority.crl(tmp_path / "crl.pem", days=(-1, SHORTLY))
     broker = start_broker(listener={"crlfile": crl})
     broker.wait_log("warning: listener .*ends in 0 days")
     c = broker.client(name)
@@ -318,7 +319,7 @@ def test_a_connection_that_outlives_its_certificate(start_broker, name, pki, wha
     broker = start_broker({"certificate_expired": what})
     watcher = broker.client(name)
     watcher.subscribe(name + "/will")
-    cert = pki.authority.issue("short-" + what, "short", days=(-1, 8 * SECONDS * env.SLOW))
+    cert = pki.authority.issue("short-" + what, "short", days=(-1, SHORTLY))
     c = broker.client(name + "s", cert=cert, will=(name + "/will", b"gone"), keepalive=0)
     if what == "disconnect":
         broker.wait_log("audit: CN 'short' client .*certificate expired: the connection ends")

@@ -231,7 +231,7 @@ START_TEST(a_subscribe_storm_elsewhere_leaves_what_is_cached)
 		(void)snprintf(topic, sizeof topic, "quiet%u/%d", quiet, step % QUIET);
 		ck_assert_uint_eq(get(topic)->n_targets, 1);
 	}
-	ck_assert_uint_le(stats().misses, 3 * QUIET); /* sets of two places: a third topic waits for its second time */
+	ck_assert_uint_lt(stats().misses, STORM / 4); /* all would be missed; some are, where three fall into a set of two places */
 	ck_assert_uint_eq(stats().hits + stats().misses, STORM);
 	close_cache();
 }
