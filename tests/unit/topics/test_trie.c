@@ -473,6 +473,16 @@ START_TEST(random_subscriptions_match_as_the_reference_says)
 }
 END_TEST
 
+/* A filter of k levels, '+' where mask has a bit and 'a' elsewhere: 2k bytes with the NUL. */
+static void a_or_plus(char *out, unsigned k, unsigned mask)
+{
+	for (unsigned i = 0; i < k; i++) {
+		out[2 * i] = mask >> i & 1 ? '+' : 'a';
+		out[2 * i + 1] = '/';
+	}
+	out[2 * k - 1] = 0;
+}
+
 /* What is matched beside the first topic must not cost much; that one may. */
 START_TEST(a_dear_topic_is_given_up_unless_it_is_the_first)
 {
@@ -481,11 +491,7 @@ START_TEST(a_dear_topic_is_given_up_unless_it_is_the_first)
 	struct sub_set a = set_of(handle(0, 1));
 	for (unsigned mask = 0; mask < 1u << K; mask++) {
 		char buf[2 * K + 2];
-		for (unsigned i = 0; i < K; i++) {
-			buf[2 * i] = mask >> i & 1 ? '+' : 'a';
-			buf[2 * i + 1] = '/';
-		}
-		buf[2 * K - 1] = 0;
+		a_or_plus(buf, K, mask);
 		ck_assert_int_eq(subscribe(&f, &a, buf, 0, 0), ERR_OK);
 	}
 	struct topic_bytes dear = { bytes("a/a/a/a/a/a/a/a/a/a"), 2 * K - 1 }, cheap = { bytes("cheap"), 5 };
@@ -564,11 +570,7 @@ START_TEST(hostile_filters_spill_to_the_heap_and_match)
 	struct sub_set a = set_of(handle(0, 1)), b = set_of(handle(0, 2));
 	for (unsigned mask = 0; mask < 1u << K; mask++) {
 		char buf[2 * K + 2];
-		for (unsigned i = 0; i < K; i++) {
-			buf[2 * i] = mask >> i & 1 ? '+' : 'a';
-			buf[2 * i + 1] = '/';
-		}
-		buf[2 * K - 1] = 0;
+		a_or_plus(buf, K, mask);
 		ck_assert_int_eq(subscribe(&f, &a, buf, 0, 0), ERR_OK);
 		strcat(buf, "/#");
 		ck_assert_int_eq(subscribe(&f, mask & 1 ? &a : &b, buf, 1, 0), ERR_OK);
